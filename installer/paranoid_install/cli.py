@@ -1,0 +1,280 @@
+"""The command line. Reads words, calls the package, turns errors into sentences and exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import traceback
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paranoid_install import __version__
+from paranoid_install.errors import InstallError, StepError
+from paranoid_install.signals import Interrupted, Signals
+
+app = typer.Typer(
+    name="paranoid-install",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        print(f"paranoid-install {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def install(
+    context: typer.Context,
+    disk: Annotated[
+        str,
+        typer.Option(
+            metavar="DISK",
+            help="Disk to install to: a device (/dev/vda, /dev/disk/by-id/…), an image file, or a "
+            "rule that must mean exactly one disk: auto (the only blank one), serial=…, wwn=…, "
+            "size>=20G.",
+        ),
+    ] = "",
+    image_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Create the image file with this size.")
+    ] = "",
+    tmpfs_size: Annotated[
+        str,
+        typer.Option(metavar="SIZE", help="Size of the volatile root: 512M, 2G, or 50% of memory."),
+    ] = "",
+    root: Annotated[
+        str,
+        typer.Option(metavar="DIR", help="Where the new system is put together. [default: /mnt]"),
+    ] = "",
+    firmware: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND", help="auto, bios or uefi. [default: auto, as this machine started]"
+        ),
+    ] = "",
+    wipe: Annotated[
+        str,
+        typer.Option(
+            metavar="SERIAL",
+            help="Erase the disk although it is not blank; names it by its serial, so that no "
+            "other is meant.",
+        ),
+    ] = "",
+    system: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PATH",
+            help="System to install, already built (a toplevel in /nix/store); nothing is "
+            "evaluated. Of several, the one for this firmware.",
+        ),
+    ] = None,
+    config: Annotated[
+        str, typer.Option(metavar="DIR", help="Directory with the configuration.nix to install.")
+    ] = "",
+    flake: Annotated[
+        str, typer.Option(metavar="REF", help="Flake whose NixOS configuration to install.")
+    ] = "",
+    hostname: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME", help="Host name of the default configuration. [default: paranoid]"
+        ),
+    ] = "",
+    ssh_key: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="KEY|FILE",
+            help="Public key that lets root in, or a file of them. [default: the keys of this "
+            "machine's root]",
+        ),
+    ] = None,
+    generate_root_password: Annotated[
+        bool,
+        typer.Option(
+            "--generate-root-password",
+            help="Make a password for root, show it once, and keep only its hash.",
+        ),
+    ] = False,
+    root_password_hash_file: Annotated[
+        str, typer.Option(metavar="FILE", help="File with root's password hash (mkpasswd).")
+    ] = "",
+    skip_login_check: Annotated[
+        bool,
+        typer.Option(
+            "--skip-login-check", help="Install even if nobody seems able to log in afterwards."
+        ),
+    ] = False,
+    no_verify: Annotated[
+        bool,
+        typer.Option(
+            "--no-verify", help="Do not check the copied store paths against their hashes."
+        ),
+    ] = False,
+    answers: Annotated[
+        str, typer.Option(metavar="FILE", help="TOML file with any of these settings.")
+    ] = "",
+    countdown: Annotated[
+        str,
+        typer.Option(metavar="SECONDS", help="Count down before the disk is erased. [default: 0]"),
+    ] = "",
+    then: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT", help="poweroff, reboot or nothing at the end. [default: nothing]"
+        ),
+    ] = "",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the whole plan and change nothing.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a line on standard output.")
+    ] = False,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="Plain lines, also on a terminal.")
+    ] = False,
+    version: Annotated[  # noqa: ARG001 - typer calls _version
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Turn a blank disk into an amnesiac, locked-down NixOS machine.
+
+    paranoid-install --disk /dev/vda --tmpfs-size 2G
+
+    Every setting is also PARANOID_… in the environment, paranoid.…= on the kernel command line,
+    and a key of the answer file; the first of these that says it wins.
+
+    Exit codes: 0 installed. The disk was not touched: 2 the request is wrong, 3 refused, 4 a
+    step failed, 7 another run is at work. The disk was changed: 5 a step failed, 6 and something
+    is still mounted.
+    """
+    if context.invoked_subcommand is not None:
+        return
+    flags = {
+        "disk": _one(disk),
+        "image-size": _one(image_size),
+        "tmpfs-size": _one(tmpfs_size),
+        "root": _one(root),
+        "firmware": _one(firmware),
+        "wipe": _one(wipe),
+        "system": tuple(system or ()),
+        "config": _one(config),
+        "flake": _one(flake),
+        "hostname": _one(hostname),
+        "ssh-key": tuple(ssh_key or ()),
+        "generate-root-password": _one("true" if generate_root_password else ""),
+        "root-password-hash-file": _one(root_password_hash_file),
+        "skip-login-check": _one("true" if skip_login_check else ""),
+        "no-verify": _one("true" if no_verify else ""),
+        "countdown": _one(countdown),
+        "then": _one(then),
+    }
+    signals: Signals = context.obj
+    _install(flags, answers, signals, dry_run=dry_run, as_json=as_json, plain=plain)
+
+
+@app.command()
+def patch(
+    file: Annotated[Path, typer.Argument(help="hardware-configuration.nix, changed in place.")],
+    tmpfs_size: Annotated[
+        str, typer.Option(metavar="SIZE", help="Size of the volatile root.")
+    ] = "",
+) -> None:
+    """Patch what nixos-generate-config wrote on an installed machine, as the install did."""
+    from paranoid_install.rewrite import patch_file  # noqa: PLC0415
+
+    changed = patch_file(file, tmpfs_size)
+    print(f"{file}: {'patched' if changed else 'already as it should be'}")
+
+
+def main() -> int:
+    """Run the command line; the exit code answers whether the disk was touched."""
+    signals = Signals()
+    with signals.raised():
+        try:
+            app(obj=signals)
+        except SystemExit as end:
+            return end.code if isinstance(end.code, int) else 1
+        except Interrupted as error:
+            _say(f"stopped by {error}", *getattr(error, "__notes__", ()))
+            return error.exit_code
+        except InstallError as error:
+            _show(error)
+            return error.code if isinstance(error, StepError) else error.exit_code
+        except Exception as error:
+            _say(f"this is a bug in paranoid-install: {error!r}; see {_keep_traceback()}")
+            return 1
+    return 0
+
+
+def _install(
+    flags: dict[str, tuple[str, ...]],
+    answers: str,
+    signals: Signals,
+    *,
+    dry_run: bool,
+    as_json: bool,
+    plain: bool,
+) -> None:
+    from paranoid_install import install as steps  # noqa: PLC0415
+    from paranoid_install.journal import Journal  # noqa: PLC0415
+    from paranoid_install.ui import is_screen  # noqa: PLC0415
+    from paranoid_install.ui.jsonl import JsonLines  # noqa: PLC0415
+
+    journal = Journal()
+    if as_json:
+        journal.listeners.append(JsonLines(sys.stdout))
+    try:
+        wanted = steps.read_spec(flags, answers)
+        plan = steps.prepare(wanted, journal)
+        if as_json and dry_run:
+            journal.emit("plan", **plan.as_data())
+        elif as_json:
+            steps.execute(wanted, plan, journal, signals, _say)
+        elif plain or not is_screen(sys.stdout):
+            from paranoid_install.ui import plain as lines  # noqa: PLC0415
+
+            lines.show_plan(plan, sys.stdout)
+            if not dry_run:
+                journal.listeners.append(lines.Plain(sys.stdout))
+                steps.execute(wanted, plan, journal, signals, _say)
+        else:
+            from paranoid_install.ui import console  # noqa: PLC0415
+
+            with console.Screen() as screen:
+                screen.show_plan(plan)
+                if not dry_run:
+                    journal.listeners.append(screen)
+                    steps.execute(wanted, plan, journal, signals, screen.show)
+    except InstallError as error:
+        if as_json:
+            journal.emit("error", **error.as_data())
+        raise
+
+
+def _one(value: str) -> tuple[str, ...]:
+    return (value,) if value else ()
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        print(line, file=sys.stderr, flush=True)
+
+
+def _show(error: InstallError) -> None:
+    from paranoid_install.ui import clean  # noqa: PLC0415
+
+    _say(*(clean(line) for line in error.report()))
+
+
+def _keep_traceback() -> str:
+    descriptor, path = tempfile.mkstemp(prefix="paranoid-install-", suffix=".log")
+    with os.fdopen(descriptor, "w") as file:
+        traceback.print_exc(file=file)
+    return path

@@ -1,0 +1,51 @@
+"""The configuration.nix of a paranoid host that needs nothing from outside but nixpkgs. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from paranoid_install import nixlang
+from paranoid_install.layout import Firmware
+
+STATE_VERSION = "26.05"
+"""The NixOS release whose defaults a new machine starts with."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """What differs from machine to machine. `boot_device` is where GRUB goes on BIOS."""
+
+    hostname: str
+    tmpfs_size: str
+    firmware: Firmware
+    boot_device: str
+    authorized_keys: str
+    system: str = ""
+
+
+def configuration(host: Host) -> str:
+    """The text of configuration.nix."""
+    note = ""
+    if host.system:
+        note = (
+            f"#\n# This machine was installed from a system built elsewhere:\n# {host.system}\n"
+            "# The first nixos-rebuild replaces it by what stands here.\n"
+        )
+    settings = {
+        "networking.hostName": nixlang.string(host.hostname),
+        "paranoid.enable": "true",
+        "paranoid.amnesia.size": nixlang.string(host.tmpfs_size),
+        "paranoid.boot.firmware": nixlang.string(host.firmware),
+    }
+    if host.firmware == "bios":
+        settings["paranoid.boot.device"] = nixlang.string(host.boot_device)
+    settings["system.stateVersion"] = nixlang.string(STATE_VERSION)
+    lines = "".join(f"  {name} = {value};\n" for name, value in settings.items())
+    return (
+        "# Written by paranoid-install. Yours to edit: nixos-rebuild reads it.\n"
+        f"# Public keys of root: {host.authorized_keys}\n"
+        f"{note}"
+        "{ ... }:\n\n{\n"
+        "  imports = [\n    ./hardware-configuration.nix\n    ./paranoid\n  ];\n\n"
+        f"{lines}}}\n"
+    )

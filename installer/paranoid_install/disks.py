@@ -1,0 +1,340 @@
+"""Disks as udev and the kernel describe them. The one module that talks to udev."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from paranoid_install.errors import CommandFailed
+from paranoid_install.mounts import MountEntry, mount_table, swap_devices
+from paranoid_install.runner import Runner
+
+_SECTOR = 512
+_PROBE = 4096
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What wipefs(8) finds: the type (`gpt`, `ext4`, `LVM2_member` …), where, and its label."""
+
+    device: str
+    type: str
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A block device, or an image file that becomes one.
+
+    `size` is in bytes. `kind` is `disk`, `partition`, `image`, or what the kernel calls a device
+    that is neither (`loop`, `dm`, `md`, `cdrom`, `ram` …). `mounted` are mount points, `holders`
+    names of what is stacked on it; both with its partitions'. `live` says why the running system
+    depends on it. `signatures` is None when they were not read.
+    """
+
+    path: str
+    size: int
+    kind: str = "disk"
+    links: tuple[str, ...] = ()
+    serial: str = ""
+    wwn: str = ""
+    model: str = ""
+    transport: str = ""
+    read_only: bool = False
+    mounted: tuple[str, ...] = ()
+    swap: tuple[str, ...] = ()
+    holders: tuple[str, ...] = ()
+    live: str = ""
+    unreadable: str = ""
+    signatures: tuple[Signature, ...] | None = None
+
+    @property
+    def token(self) -> str:
+        """What the operator says to `--wipe`: the serial, or what comes nearest to one."""
+        return self.serial or self.wwn or self.path
+
+
+def scan() -> tuple[Disk, ...]:
+    """Every block device with a size, partitions included, by kernel name.
+
+    Nothing is written and no program is run; signatures are not read.
+    """
+    import pyudev  # noqa: PLC0415 - costs 30 ms, and --help needs none of it
+
+    context = pyudev.Context()
+    devices = {d.sys_name: d for d in context.list_devices(subsystem="block")}
+    mounts = mount_table()
+    swaps = swap_devices()
+    live = _live_devices(mounts)
+    disks = []
+    for name in sorted(devices, key=_natural):
+        device = devices[name]
+        size = _number(device, "size") * _SECTOR
+        if size:
+            disks.append(_describe(device, size, mounts, swaps, live))
+    return tuple(disks)
+
+
+def image(path: str, size: int) -> Disk:
+    """An image file as a disk; `size` is what it has, or will be given, in bytes."""
+    file = Path(path)
+    exists = file.exists()
+    return Disk(
+        path=path,
+        size=file.stat().st_size if exists and file.stat().st_size else size,
+        kind="image",
+        read_only=exists and not os.access(path, os.W_OK),
+        holders=tuple(_loops_of(file)) if exists else (),
+    )
+
+
+def resolve(path: str) -> str:
+    """The kernel's device node behind a stable link. Raises OSError when there is none."""
+    real = Path(path).resolve(strict=True)
+    if not stat.S_ISBLK(real.stat().st_mode):
+        raise OSError(f"{path} is not a block device")
+    return str(real)
+
+
+def probe(runner: Runner, disk: Disk, parts: Iterable[str] = ()) -> Disk:
+    """The disk with its signatures and the signatures of its partitions `parts` (device nodes).
+
+    wipefs(8) and blkid(8) report a disk whose first sector cannot be read as blank, so both
+    ends are read here first. Raises CommandFailed.
+    """
+    if disk.kind == "image" and not Path(disk.path).exists():
+        return replace(disk, signatures=())
+    unreadable = _unreadable(disk)
+    if unreadable:
+        return replace(disk, unreadable=unreadable)
+    result = runner.run("wipefs", "--no-act", "--json", disk.path, *parts)
+    if not result.stdout.strip():
+        # Some versions print nothing for a blank disk; blkid says so by its exit code, 2.
+        runner.run("blkid", "--probe", disk.path, ok=(2,))
+        return replace(disk, signatures=())
+    return replace(disk, signatures=parse_wipefs(result.stdout, disk.path))
+
+
+def parse_wipefs(text: str, path: str) -> tuple[Signature, ...]:
+    """Read `wipefs --json`. Raises CommandFailed for any other output: unknown is not blank."""
+    try:
+        rows = json.loads(text)["signatures"]
+        return tuple(
+            Signature(str(r["device"]), str(r["type"]), str(r.get("label") or "")) for r in rows
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        argv = ("wipefs", "--no-act", "--json", path)
+        problem = f"printed what is not a list of signatures ({error})"
+        raise CommandFailed(argv, problem, 0, tuple(text.splitlines()[-20:])) from error
+
+
+def wait_for_nodes(runner: Runner, paths: tuple[str, ...], seconds: int = 15) -> None:
+    """Wait until the kernel has made the device nodes and udev, if it runs, is done with them.
+
+    `udevadm settle` may return before the event of a node is queued, so the nodes themselves
+    are waited for. Raises CommandFailed when the time is over.
+    """
+    if Path("/run/udev/control").exists():
+        limit = f"--timeout={seconds}"
+        runner.run("udevadm", "wait", limit, "--settle", *paths, timeout=seconds + 5)
+        return
+    import pyudev  # noqa: PLC0415
+
+    # Listening begins before looking: what appears in between is not missed.
+    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
+    monitor.filter_by("block")
+    monitor.start()
+    while not all(Path(path).exists() for path in paths):
+        if monitor.poll(timeout=seconds) is None:
+            missing = ", ".join(path for path in paths if not Path(path).exists())
+            problem = f"{missing} did not appear within {seconds} s"
+            raise CommandFailed(("wait", *paths), problem, None)
+
+
+def partitions_of(disk: Disk, disks: Iterable[Disk]) -> tuple[str, ...]:
+    """The device nodes of a disk's partitions among what `scan` found."""
+    return tuple(
+        d.path
+        for d in disks
+        if d.kind == "partition" and re.fullmatch(re.escape(disk.path) + r"p?\d+", d.path)
+    )
+
+
+def memory() -> int:
+    """Bytes of memory that the kernel has to give out, from /proc/meminfo."""
+    for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError("/proc/meminfo: no MemTotal line")
+
+
+def firmware_is_uefi() -> bool:
+    """Whether the running system was started by UEFI firmware."""
+    return Path("/sys/firmware/efi").is_dir()
+
+
+def _describe(
+    device: Any,
+    size: int,
+    mounts: tuple[MountEntry, ...],
+    swaps: frozenset[str],
+    live: dict[str, str],
+) -> Disk:
+    def text(*names: str) -> str:
+        # Hostile firmware may put anything into these; only what prints is kept.
+        for name in names:
+            value = device.properties.get(name, "")
+            if value:
+                return "".join(c for c in str(value) if c.isprintable()).strip()
+        return ""
+
+    name = device.sys_name
+    sys = Path(device.sys_path)
+    children = [name, *(c.sys_name for c in device.children if c.subsystem == "block")]
+    numbers = {_dev_number(n) for n in children}
+    nodes = {f"/dev/{n}" for n in children}
+    return Disk(
+        path=device.device_node or f"/dev/{name}",
+        size=size,
+        kind=_kind(device),
+        links=tuple(sorted(device.device_links)),
+        # Without udev's database the kernel's own attributes are what there is.
+        serial=text("ID_SERIAL_SHORT", "ID_SERIAL") or _attribute(sys, "serial", "device/serial"),
+        wwn=text("ID_WWN_WITH_EXTENSION", "ID_WWN") or _attribute(sys, "wwid", "device/wwid"),
+        model=text("ID_MODEL") or _attribute(sys, "device/model"),
+        transport=text("ID_BUS") or _transport(sys),
+        read_only=_number(device, "ro") == 1,
+        mounted=tuple(m.mount_point for m in mounts if m.device_number in numbers),
+        swap=tuple(sorted(nodes & swaps)),
+        holders=tuple(sorted(h for n in children for h in _entries(_class(n) / "holders"))),
+        live=next((live[n] for n in children if n in live), ""),
+    )
+
+
+def _kind(device: Any) -> str:
+    name = device.sys_name
+    if device.device_type == "partition":
+        return "partition"
+    for prefix, kind in (
+        ("loop", "loop"), ("dm-", "device mapper"), ("md", "RAID array"), ("sr", "optical drive"),
+        ("zram", "compressed memory"), ("ram", "memory disk"), ("fd", "floppy drive"),
+        ("nbd", "network block device"), ("mtdblock", "flash memory"), ("drbd", "DRBD device"),
+    ):  # fmt: skip
+        if name.startswith(prefix):
+            return kind
+    # The boot areas of an eMMC are devices of their own.
+    return "eMMC boot area" if re.fullmatch(r"mmcblk\d+(boot\d+|rpmb)", name) else "disk"
+
+
+def _transport(sys: Path) -> str:
+    name = sys.name
+    for prefix, transport in (("nvme", "nvme"), ("vd", "virtio"), ("mmcblk", "mmc")):
+        if name.startswith(prefix):
+            return transport
+    return ""
+
+
+def _live_devices(mounts: tuple[MountEntry, ...]) -> dict[str, str]:
+    """Kernel names of the devices that the running system itself depends on, with the reason.
+
+    Followed from the mounts that it cannot do without, through loop devices to the file system
+    that holds their backing file, through device mapper and RAID to their members.
+    """
+    essential = ("/", "/nix", "/nix/store", "/nix/.ro-store", "/iso", "/boot", "/usr", "/run/live")
+    by_number = {_dev_number(path.name): path.name for path in Path("/sys/class/block").iterdir()}
+    found: dict[str, str] = {}
+    pending = [
+        (by_number[m.device_number], f"the running system's {m.mount_point} is on it")
+        for m in mounts
+        if m.device_number in by_number
+        and (m.mount_point in essential or m.mount_point.startswith("/run/live/"))
+    ]
+    while pending:
+        name, reason = pending.pop()
+        if name in found:
+            continue
+        found[name] = reason
+        node = _class(name)
+        pending += [(slave, reason) for slave in _entries(node / "slaves")]
+        if (node / "partition").exists():
+            pending.append((node.resolve().parent.name, reason))
+        backing = _attribute(node, "loop/backing_file")
+        below = _mount_of(backing, mounts) if backing else None
+        if below is not None and below.device_number in by_number:
+            pending.append((by_number[below.device_number], reason))
+    return found
+
+
+def _mount_of(path: str, mounts: tuple[MountEntry, ...]) -> MountEntry | None:
+    """The mount that a path lies in: the longest mount point, the last where two are stacked."""
+    inside = [
+        m
+        for m in mounts
+        if path == m.mount_point or path.startswith(m.mount_point.rstrip("/") + "/")
+    ]
+    return max(inside, key=lambda m: len(m.mount_point), default=None) if inside else None
+
+
+def _loops_of(file: Path) -> list[str]:
+    real = str(file.resolve())
+    return [
+        node.name
+        for node in sorted(Path("/sys/class/block").iterdir())
+        if node.name.startswith("loop") and _attribute(node, "loop/backing_file") == real
+    ]
+
+
+def _unreadable(disk: Disk) -> str:
+    """Why the first or the last 4 KiB cannot be read; empty when they can."""
+    try:
+        with open(disk.path, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered on purpose
+            for offset in (0, max(0, disk.size - _PROBE)):
+                os.posix_fadvise(file.fileno(), offset, _PROBE, os.POSIX_FADV_DONTNEED)
+                read = len(os.pread(file.fileno(), min(_PROBE, disk.size), offset))
+                if read < min(_PROBE, disk.size):
+                    return f"only {read} bytes could be read at byte {offset}"
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _class(name: str) -> Path:
+    return Path("/sys/class/block") / name
+
+
+def _attribute(sys: Path, *names: str) -> str:
+    for name in names:
+        try:
+            value = (sys / name).read_text(errors="replace")
+        except OSError:
+            continue
+        printable = "".join(c for c in value if c.isprintable()).strip()
+        if printable:
+            return printable
+    return ""
+
+
+def _number(device: Any, name: str) -> int:
+    value = _attribute(Path(device.sys_path), name)
+    return int(value) if value.isdigit() else 0
+
+
+def _dev_number(name: str) -> str:
+    return _attribute(_class(name), "dev")
+
+
+def _entries(directory: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in directory.iterdir())
+    except OSError:
+        return []
+
+
+def _natural(name: str) -> list[str | int]:
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]

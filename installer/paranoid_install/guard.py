@@ -1,0 +1,110 @@
+"""Every reason to refuse a request before anything is written. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from paranoid_install.errors import Refusal, RefusedError
+from paranoid_install.selection import refusals
+from paranoid_install.spec import InstallSpec, default_tmpfs_size
+from paranoid_install.survey import MINIMUM_ROOT, Survey, needs_of
+from paranoid_install.values import MemorySize, human
+
+
+def check(spec: InstallSpec, found: Survey) -> None:
+    """Raise RefusedError with every reason found, the gravest first; return when there is none."""
+    disk = refusals(found.disk, needs_of(spec, found.layout)) + found.namesakes
+    if disk:
+        raise RefusedError(found.disk.path, disk)
+    rest = tuple(_root(spec, found)) + tuple(_memory(spec, found)) + tuple(_system(spec, found))
+    if rest:
+        raise RefusedError(spec.root if rest[0].code == "root" else "this install", rest)
+    login = tuple(_login(spec, found))
+    if login:
+        raise RefusedError("nobody could log in", login)
+
+
+def check_programs(missing: tuple[str, ...]) -> None:
+    """Raise RefusedError when programs that the plan runs are missing: not found half way."""
+    if missing:
+        problem = f"{', '.join(missing)} cannot be found in PATH"
+        remedy = "install what is missing; docs/dependencies.md says where each comes from"
+        raise RefusedError("this machine", (Refusal("missing-program", problem, remedy),))
+
+
+def tmpfs_size(spec: InstallSpec, found: Survey) -> MemorySize:
+    """The size of the volatile root: as asked for, else as the system says, else the policy's."""
+    if spec.tmpfs_size is not None:
+        return spec.tmpfs_size
+    if found.system is not None and found.system.tmpfs_size:
+        return MemorySize.parse(found.system.tmpfs_size)
+    return default_tmpfs_size()
+
+
+def ssh_keys(spec: InstallSpec, found: Survey) -> tuple[str, ...]:
+    """The keys that go onto the persist root: those given, else those of the live root account."""
+    return spec.ssh_keys or found.live_keys
+
+
+def _root(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
+    if found.root_in_use:
+        problem = "is mounted or not empty, so the new system cannot be put together there"
+        yield Refusal(
+            "root", problem, f"unmount it (umount --recursive {spec.root}) or give --root"
+        )
+
+
+def _memory(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
+    size = tmpfs_size(spec, found)
+    if found.memory is None:
+        return
+    wanted = size.of(found.memory)
+    if wanted > found.memory:
+        problem = f"the tmpfs of {size} is larger than this machine's memory, {human(found.memory)}"
+        yield Refusal("tmpfs-too-large", problem, "give a smaller --tmpfs-size, for example 50%")
+    elif wanted < MINIMUM_ROOT:
+        problem = f"the tmpfs of {size} ({human(wanted)}) is too small for a root file system"
+        yield Refusal("tmpfs-too-small", problem, f"give at least {human(MINIMUM_ROOT)}")
+
+
+def _system(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
+    system = found.system
+    if system is not None and system.declared is not None:
+        size = tmpfs_size(spec, found)
+        if system.tmpfs_size != str(size):
+            problem = f"{system.path} has a root of {system.tmpfs_size}, and --tmpfs-size is {size}"
+            yield Refusal("layout", problem, "leave --tmpfs-size out, or build the system with it")
+        labels = {p.mount_point.strip("/"): p.label for p in found.layout.partitions}
+        if system.declared["labels"] != labels:
+            problem = f"{system.path} looks for the labels {system.declared['labels']}"
+            yield Refusal("layout", problem, f"build it with modules that use {labels}")
+        device = system.declared.get("bootDevice", "nodev")
+        # Its boot loader would be written to a disk that nobody named.
+        if found.layout.firmware == "bios" and device not in ("nodev", found.disk.path):
+            problem = f"{system.path} writes its boot loader to {device}, not to {found.disk.path}"
+            yield Refusal("boot-device", problem, 'build it with paranoid.boot.device = "nodev"')
+    if system is None and not spec.config and not spec.flake and not found.has_impermanence:
+        problem = f"{found.modules} has no impermanence/, which the default configuration imports"
+        remedy = "use the installer built by the flake, or give --system, --config or --flake"
+        yield Refusal("modules", problem, remedy)
+
+
+def _login(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
+    if spec.skip_login_check or spec.generate_root_password or spec.root_password_hash_file:
+        return
+    remedy = "give --ssh-key or --generate-root-password"
+    if found.system is not None:
+        reads_ours = (found.system.declared or {}).get("authorizedKeysDirectory")
+        if not found.system.keys and not (reads_ours and ssh_keys(spec, found)):
+            problem = f"{found.system.path} holds no ssh key, and none was given that it would read"
+            yield Refusal("lock-out", problem, remedy)
+    elif spec.config:
+        if not found.config_has_keys:
+            problem = f"no ssh public key stands in any file of {spec.config}"
+            yield Refusal("lock-out", problem, "put one there, or say --skip-login-check")
+    elif spec.flake:
+        problem = f"what {spec.flake} lets in is not known before it is built"
+        yield Refusal("lock-out", problem, "say --skip-login-check if it has your key or password")
+    elif not ssh_keys(spec, found):
+        problem = "no ssh key was given, and root on this machine has none"
+        yield Refusal("lock-out", problem, remedy)

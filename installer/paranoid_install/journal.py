@@ -1,0 +1,73 @@
+"""What happens in a run, as events: written down before anything acts, and told to listeners."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+Value = str | int | float | bool | None | Mapping[str, Any] | list[Any]
+
+# Kinds that recovery needs: on the disk before the action that they announce.
+_FLUSHED = frozenset({"plan", "step", "action", "fact", "release", "result", "error"})
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that happened. `kind` and the keys of `data`: docs/reference.md."""
+
+    kind: str
+    data: Mapping[str, Value]
+    time: float
+
+    def as_json(self) -> str:
+        """One line of JSON, without its line feed."""
+        return json.dumps({"event": self.kind, "time": round(self.time, 3), **self.data})
+
+
+Listener = Callable[[Event], None]
+
+
+@dataclass
+class Journal:
+    """Passes events on. A listener whose terminal is gone is dropped, never the run stopped."""
+
+    listeners: list[Listener] = field(default_factory=list)
+
+    def emit(self, kind: str, **data: Value) -> None:
+        event = Event(kind, data, time.time())
+        for listener in tuple(self.listeners):
+            try:
+                listener(event)
+            except OSError:
+                self.listeners.remove(listener)
+
+
+class JournalFile:
+    """Appends events as JSON lines, readable by root alone, flushed before it returns."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.path = path
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def __call__(self, event: Event) -> None:
+        os.write(self._fd, event.as_json().encode() + b"\n")
+        if event.kind in _FLUSHED:
+            os.fsync(self._fd)
+
+    def __enter__(self) -> JournalFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        os.close(self._fd)

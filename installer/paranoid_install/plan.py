@@ -1,0 +1,339 @@
+"""The plan: every step of an install as data. Pure: the same request and machine, the same plan."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from paranoid_install import guard, keys, record, rewrite
+from paranoid_install import layout as layouts
+from paranoid_install.actions import (
+    Action,
+    AttachLoop,
+    CheckDisk,
+    CheckInstalled,
+    CopyClosure,
+    CreateImage,
+    GenerateHostKey,
+    GenerateMachineId,
+    GenerateRootPassword,
+    MakeDirectory,
+    MendRoots,
+    Mount,
+    PatchHardware,
+    Run,
+    WaitForNodes,
+    WriteFile,
+    WriteRecord,
+    as_data,
+)
+from paranoid_install.configuration import Host, configuration
+from paranoid_install.journal import Value
+from paranoid_install.layout import LOOP, partition_path
+from paranoid_install.spec import InstallSpec
+from paranoid_install.survey import Survey, needs_of
+from paranoid_install.values import human
+
+DEFAULT_HOSTNAME = "paranoid"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A named part of the install; from the first `destructive` one on the disk is changed."""
+
+    id: str
+    title: str
+    actions: tuple[Action, ...] = ()
+    destructive: bool = False
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done, in order. `warnings` are sentences for the operator."""
+
+    disk: Mapping[str, Value]
+    firmware: str
+    tmpfs_size: str
+    root: str
+    steps: tuple[Step, ...]
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """Every program that the plan runs."""
+        return tuple(p for step in self.steps for action in step.actions for p in action.programs)
+
+    def as_data(self) -> dict[str, Value]:
+        """The plan for `--dry-run --json`, with its hash."""
+        return {"version": 1, "hash": self.hash, **self._content()}
+
+    @property
+    def hash(self) -> str:
+        """SHA-256 of all that the plan says, in hex."""
+        text = json.dumps(self._content(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _content(self) -> dict[str, Value]:
+        return {
+            "disk": dict(self.disk),
+            "firmware": self.firmware,
+            "tmpfs_size": self.tmpfs_size,
+            "root": self.root,
+            "steps": [
+                {
+                    "id": step.id,
+                    "title": step.title,
+                    "destructive": step.destructive,
+                    "actions": [as_data(action) for action in step.actions],
+                }
+                for step in self.steps
+            ],
+            "warnings": list(self.warnings),
+        }
+
+
+def make(spec: InstallSpec, found: Survey) -> Plan:
+    """The plan for a request that `guard.check` has let pass."""
+    build = _Build(spec, found)
+    mounts = build.mount() + build.persist()
+    steps = (
+        Step("select", f"Use {describe(found)}"),
+        Step("guard", "See that the disk is free, fit and the one chosen", build.guard()),
+        Step("partition", "Write the partition table", build.partition(), destructive=True),
+        Step("format", "Make the file systems", build.format(), destructive=True),
+        Step("mount", "Mount the volatile root, /boot and /nix", build.mount()),
+        Step("persist", "Bind what lasts from the persist root", build.persist()),
+        Step("configure", "Write the configuration", build.configure()),
+        Step("identity", "Give the machine its keys and its id", build.identity()),
+        Step("store", "Put the system into the store", build.store()),
+        Step("install", "Install the system, the boot loader last", build.install()),
+        Step("finish", "Write the record and let go of the disk", build.finish(mounts)),
+    )
+    return Plan(
+        disk=build.disk_data(),
+        firmware=found.layout.firmware,
+        tmpfs_size=build.size,
+        root=spec.root,
+        steps=steps,
+        warnings=tuple(_warnings(spec, found)),
+    )
+
+
+def describe(found: Survey) -> str:
+    """The disk in words for the person who has to recognise it."""
+    disk = found.disk
+    serial = f"serial {disk.serial}" if disk.serial else ""
+    parts = [part for part in (disk.model, serial, human(disk.size)) if part]
+    holds = ", ".join(dict.fromkeys(s.type for s in disk.signatures or ())) or "blank"
+    return f"{disk.path} ({', '.join(parts)}; {holds})"
+
+
+class _Build:
+    """The actions of each step, from the request and the machine."""
+
+    def __init__(self, spec: InstallSpec, found: Survey) -> None:
+        self._spec = spec
+        self._found = found
+        self._layout = found.layout
+        self._image = found.disk.kind == "image"
+        self._device = LOOP if self._image else found.disk.path
+        self.size = str(guard.tmpfs_size(spec, found))
+
+    def disk_data(self) -> dict[str, Value]:
+        disk = self._found.disk
+        return {
+            "path": disk.path,
+            "kind": disk.kind,
+            "serial": disk.serial,
+            "wwn": disk.wwn,
+            "model": disk.model,
+            "size": disk.size,
+            "links": list(disk.links),
+            "holds": [f"{s.type} {s.label}".strip() for s in disk.signatures or ()],
+        }
+
+    def guard(self) -> tuple[Action, ...]:
+        return (CheckDisk(self._found.disk, needs_of(self._spec, self._layout)),)
+
+    def partition(self) -> tuple[Action, ...]:
+        return tuple(self._partition())
+
+    def _partition(self) -> Iterator[Action]:
+        disk = self._found.disk
+        if self._image:
+            yield CreateImage(disk.path, disk.size)
+            yield AttachLoop(disk.path)
+        if disk.signatures:
+            # Partitions first: their signatures would show through the new table.
+            yield Run(("wipefs", "--all", "--force", *self._found.partitions, self._device))
+        yield Run(layouts.parted_command(self._device, self._layout))
+        yield WaitForNodes(
+            tuple(partition_path(self._device, p.number) for p in self._layout.partitions)
+        )
+
+    def format(self) -> tuple[Action, ...]:
+        return tuple(
+            Run(layouts.mkfs_command(self._device, partition))
+            for partition in self._layout.partitions
+        )
+
+    def mount(self) -> tuple[Action, ...]:
+        root = self._spec.root
+        options = (f"size={self.size}", f"mode={self._layout.root_mode}")
+        actions: list[Action] = [MakeDirectory(root), Mount("none", root, "tmpfs", options)]
+        for partition in self._layout.partitions:
+            target = root + partition.mount_point
+            device = partition_path(self._device, partition.number)
+            private = ("fmask=0077", "dmask=0077") if partition.fs_type == "vfat" else ()
+            actions += [MakeDirectory(target), Mount(device, target, partition.fs_type, private)]
+        return tuple(actions)
+
+    def persist(self) -> tuple[Action, ...]:
+        root = self._spec.root
+        actions: list[Action] = [MakeDirectory(root + self._layout.persist)]
+        for bind in self._layout.binds:
+            source, target = root + bind.source, root + bind.target
+            actions += [
+                MakeDirectory(source, bind.mode),
+                MakeDirectory(target, bind.mode),
+                Mount(source, target, "none", ("bind",)),
+            ]
+        return tuple(actions)
+
+    def configure(self) -> tuple[Action, ...]:
+        root, spec = self._spec.root, self._spec
+        directory = f"{root}/etc/nixos"
+        patch = rewrite.wanted(self._layout, self.size)
+        actions: list[Action] = [
+            Run(("nixos-generate-config", "--root", root)),
+            PatchHardware(f"{directory}/hardware-configuration.nix", patch),
+        ]
+        if spec.config:
+            actions.append(_copy(spec.config, directory))
+        elif not spec.flake:
+            actions.append(_copy(self._found.modules, f"{directory}/paranoid"))
+            policy = str(Path(__file__).with_name("policy"))
+            actions.append(_copy(policy, f"{directory}/paranoid/policy"))
+            actions.append(WriteFile(f"{directory}/configuration.nix", self._configuration()))
+        return tuple(actions)
+
+    def _configuration(self) -> str:
+        return configuration(
+            Host(
+                hostname=self._spec.hostname or DEFAULT_HOSTNAME,
+                tmpfs_size=self.size,
+                firmware=self._layout.firmware,
+                boot_device=self._boot_device(),
+                authorized_keys=f"{self._layout.authorized_keys}/root",
+                system=self._found.system.path if self._found.system else "",
+            )
+        )
+
+    def _boot_device(self) -> str:
+        """Where GRUB of the installed system goes: a name that stays when disks are added.
+
+        `nodev` for an image: on this machine its disk has another name than on its own.
+        """
+        if self._image:
+            return "nodev"
+        stable = [link for link in self._found.disk.links if link.startswith("/dev/disk/by-id/")]
+        return stable[0] if stable else self._found.disk.path
+
+    def identity(self) -> tuple[Action, ...]:
+        root, layout, spec = self._spec.root, self._layout, self._spec
+        actions: list[Action] = [MakeDirectory(str(Path(root + layout.machine_id).parent))]
+        for key in layout.host_keys:
+            actions.append(MakeDirectory(str(Path(root + key.path).parent)))
+            actions.append(GenerateHostKey(key, root))
+        actions.append(GenerateMachineId(root + layout.machine_id))
+        public = guard.ssh_keys(spec, self._found)
+        if public:
+            actions.append(MakeDirectory(root + layout.authorized_keys))
+            text = keys.authorized_keys(public)
+            actions.append(WriteFile(f"{root}{layout.authorized_keys}/root", text))
+        hashed = f"{root}{layout.passwords}/root"
+        if spec.generate_root_password or spec.root_password_hash_file:
+            actions.append(MakeDirectory(root + layout.passwords, 0o700))
+        if spec.generate_root_password:
+            actions.append(GenerateRootPassword(hashed))
+        elif spec.root_password_hash_file:
+            given = spec.root_password_hash_file
+            actions.append(Run(("install", "--mode=0600", given, hashed)))
+        return tuple(dict.fromkeys(actions))
+
+    def store(self) -> tuple[Action, ...]:
+        if self._found.system is None:
+            return ()
+        return (CopyClosure(self._found.system.path, self._spec.root, self._spec.verify),)
+
+    def install(self) -> tuple[Action, ...]:
+        root, spec = self._spec.root, self._spec
+        temporary = f"{root}/nix/.install-tmp"
+        what: tuple[str, ...] = ()
+        if self._found.system is not None:
+            what = ("--system", self._found.system.path)
+        elif spec.flake:
+            what = ("--flake", spec.flake)
+        argv = ("nixos-install", "--root", root, "--no-root-passwd", "--no-channel-copy", *what)
+        actions: list[Action] = [
+            # By default it builds on the volatile root, which is memory.
+            MakeDirectory(temporary, 0o700),
+            Run(argv, env=(("TMPDIR", temporary),), seconds=None, progress=True),
+            Run(("rm", "--recursive", "--force", temporary)),
+            CheckInstalled(root, root + self._layout.boot.mount_point),
+            MendRoots(root),
+        ]
+        if self._installs_grub():
+            boot = root + self._layout.boot.mount_point
+            target = ("--target=i386-pc", f"--boot-directory={boot}")
+            actions.append(Run(("grub-install", *target, self._device), seconds=300))
+        return tuple(actions)
+
+    def _installs_grub(self) -> bool:
+        """Whether the boot code is ours to write: on BIOS, for a system that says `nodev`."""
+        if self._layout.firmware != "bios" or self._spec.flake:
+            return False
+        if self._found.system is not None:
+            return (self._found.system.declared or {}).get("bootDevice") == "nodev"
+        return self._image and not self._spec.config
+
+    def finish(self, mounts: tuple[Action, ...]) -> tuple[Action, ...]:
+        root, layout = self._spec.root, self._layout
+        static: tuple[tuple[str, Value], ...] = (
+            ("disk", self.disk_data()),
+            ("firmware", layout.firmware),
+            ("tmpfs_size", self.size),
+        )
+        actions: list[Action] = [
+            MakeDirectory(root + layout.record),
+            WriteRecord(root, f"{layout.record}/{record.NAME}", static),
+            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=600),
+            Run(("sync", "--file-system", root + layout.boot.mount_point), seconds=600),
+        ]
+        held = [*mounts] if not self._image else [AttachLoop(self._found.disk.path), *mounts]
+        actions += [a.undo for a in reversed(held) if a.undo is not None]
+        if self._spec.then != "nothing":
+            actions.append(Run(("systemctl", "--no-block", self._spec.then)))
+        return tuple(actions)
+
+
+def _copy(source: str, target: str) -> Action:
+    """Copy a directory; what comes from a store is read-only and must not stay so."""
+    options = ("--recursive", "--no-preserve=mode,ownership", "--no-target-directory")
+    return Run(("cp", *options, source, target))
+
+
+def _warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
+    parts = found.layout.partitions
+    if found.system is not None and found.system.declared is None:
+        yield (
+            f"{found.system.path} does not say which layout it expects: it must find "
+            f"{' and '.join(f'{p.mount_point} by the label {p.label}' for p in parts)}"
+        )
+    if found.system is not None and spec.config:
+        yield "the configuration given goes into /etc/nixos; what is installed is the system given"
+    if spec.skip_login_check:
+        yield "nobody has checked that anyone can log in afterwards"

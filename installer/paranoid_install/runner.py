@@ -1,0 +1,281 @@
+"""The boundary through which every process runs. Nothing else in the package starts one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import shutil
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from paranoid_install.errors import CommandFailed
+
+SECONDS = 120.0
+"""Time limit of a command that names no other."""
+
+TAIL_LINES = 20
+_GRACE = 5.0
+"""Seconds between SIGTERM and SIGKILL for a program that has to be ended."""
+_STDOUT_LIMIT = 64 * 1024**2
+_LINE_LIMIT = 64 * 1024
+
+# `mount` in the target's chroot is found on NixOS only through the first of these.
+_DIRECTORIES = ("/run/current-system/sw/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+# What Nix and its downloads need to know of the live system; all else is left behind.
+_INHERITED = (
+    "NIX_PATH",
+    "NIX_REMOTE",
+    "NIX_CONFIG",
+    "NIX_SSL_CERT_FILE",
+    "SSL_CERT_FILE",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
+
+Line = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Result:
+    """A program that ended as expected. `seconds` is wall time."""
+
+    argv: tuple[str, ...]
+    code: int
+    stdout: str
+    seconds: float
+
+
+class Runner(Protocol):
+    """What actions and probes need of the boundary."""
+
+    def run(
+        self,
+        *argv: str,
+        stdin: str | bytes | None = None,
+        ok: tuple[int, ...] = (0,),
+        secret: tuple[str, ...] = (),
+        timeout: float | None = SECONDS,
+        on_line: Line | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Result: ...
+
+
+def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment of every program: built from nothing, so that no locale or pager leaks in."""
+    given = [d for d in os.environ.get("PATH", "").split(":") if d.startswith("/")]
+    path = ":".join(dict.fromkeys([*given, *_DIRECTORIES]))
+    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    return {"PATH": path, "LC_ALL": "C.UTF-8", "HOME": "/root", **inherited, **(extra or {})}
+
+
+def missing(programs: Iterable[str]) -> tuple[str, ...]:
+    """Those of the programs that are not installed here, each once, in order."""
+    path = environment()["PATH"]
+    return tuple(p for p in dict.fromkeys(programs) if shutil.which(p, path=path) is None)
+
+
+class ShRunner:
+    """Runs programs through `sh`. `log` receives one line a program, with secrets blanked."""
+
+    def __init__(self, log: Line | None = None) -> None:
+        self._log: Line = log or (lambda _line: None)
+
+    def run(
+        self,
+        *argv: str,
+        stdin: str | bytes | None = None,
+        ok: tuple[int, ...] = (0,),
+        secret: tuple[str, ...] = (),
+        timeout: float | None = SECONDS,
+        on_line: Line | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Result:
+        """Run `argv` and wait for it.
+
+        `ok` are the exit codes that are no failure; `secret` are strings blanked in log and
+        errors; `timeout` is in seconds, None for no limit; `on_line` receives each line of
+        both streams as it comes. Raises CommandFailed.
+        """
+        shown = tuple(_blank(word, secret) for word in argv)
+        environ = environment(env)
+        program = shutil.which(argv[0], path=environ["PATH"])
+        if program is None:
+            raise CommandFailed(shown, "this program is missing; install it and try again", None)
+
+        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        stdout = _Output(tail, secret, on_line, keep=True)
+        stderr = _Output(tail, secret, on_line, keep=False)
+        start = time.monotonic()
+        code = _spawn(program, argv[1:], stdin, timeout, environ, stdout, stderr)
+        seconds = time.monotonic() - start
+        stdout.close()
+        stderr.close()
+        self._log(f"$ {shlex.join(shown)}  # {_ending(code)} after {seconds:.3f} s")
+        if code not in ok:
+            for line in tail:
+                self._log(f"  {line}")
+            problem = (
+                f"stopped after {timeout:.0f} s without an end"
+                if code is None
+                else (f"exit code {code}" if code >= 0 else f"ended by {_signal(-code)}")
+            )
+            raise CommandFailed(shown, problem, code, tuple(tail))
+        return Result(argv, code if code is not None else 0, stdout.text, seconds)
+
+
+class _Output:
+    """One stream of a program: split into lines, the last of them kept for an error."""
+
+    def __init__(
+        self, tail: deque[str], secret: tuple[str, ...], on_line: Line | None, *, keep: bool
+    ) -> None:
+        self._tail = tail
+        self._secret = secret
+        self._on_line = on_line
+        self._keep = keep
+        self._kept: list[bytes] = []
+        self._room = _STDOUT_LIMIT
+        self._pending = b""
+
+    def __call__(self, text: str) -> None:
+        chunk = text.encode(errors="surrogateescape")
+        if self._keep and self._room > 0:
+            self._kept.append(chunk[: self._room])
+            self._room -= len(chunk)
+        # Programs that redraw a line end it with a carriage return.
+        *lines, self._pending = (self._pending + chunk.replace(b"\r", b"\n")).split(b"\n")
+        if len(self._pending) > _LINE_LIMIT:
+            lines.append(self._pending)
+            self._pending = b""
+        for line in lines:
+            self._line(line)
+
+    def close(self) -> None:
+        self._line(self._pending)
+        self._pending = b""
+
+    @property
+    def text(self) -> str:
+        return b"".join(self._kept).decode(errors="replace")
+
+    def _line(self, raw: bytes) -> None:
+        line = _blank(raw.decode(errors="replace"), self._secret).rstrip()
+        if line:
+            self._tail.append(line)
+            if self._on_line is not None:
+                self._on_line(line)
+
+
+def _spawn(
+    program: str,
+    arguments: tuple[str, ...],
+    stdin: str | bytes | None,
+    timeout: float | None,
+    environ: dict[str, str],
+    stdout: _Output,
+    stderr: _Output,
+) -> int | None:
+    """The exit code, negative for a signal; None when the time limit ended it."""
+    import sh  # noqa: PLC0415 - costs 90 ms, and --help needs none of it
+
+    options: dict[str, Any] = {
+        "_in": stdin if stdin is not None else b"",
+        "_out": stdout,
+        "_err": stderr,
+        "_no_out": True,
+        "_no_err": True,
+        "_tty_out": False,
+        "_env": environ,
+        "_new_session": False,
+        # A group of its own: Ctrl-C reaches us alone, and we end it with all its children.
+        "_new_group": True,
+        "_bg": True,
+        "_bg_exc": False,
+        "_return_cmd": True,
+        # A character may be cut in two between chunks: keep the bytes until they are joined.
+        "_encoding": "utf-8",
+        "_decode_errors": "surrogateescape",
+    }
+    running = sh.Command(program)(*arguments, **options)
+    # sh's own time limit is watched by polling, a tenth of a second for every command.
+    limit = _Limit(running.process.pgid, timeout)
+    try:
+        running.wait()
+    except sh.ErrorReturnCode as error:
+        return None if limit.passed else int(error.exit_code)
+    except BaseException:
+        _end(running.process)
+        raise
+    finally:
+        limit.cancel()
+    return int(running.exit_code)
+
+
+class _Limit:
+    """Ends a process group when its time is over: first asked, then forced."""
+
+    def __init__(self, group: int, seconds: float | None) -> None:
+        self.passed = False
+        self._group = group
+        self._timers: list[threading.Timer] = []
+        if seconds is not None:
+            self._start(seconds, signal.SIGTERM)
+            self._start(seconds + _GRACE, signal.SIGKILL)
+
+    def cancel(self) -> None:
+        for timer in self._timers:
+            timer.cancel()
+        if self.passed:
+            _kill(self._group, signal.SIGKILL)
+
+    def _start(self, seconds: float, number: signal.Signals) -> None:
+        timer = threading.Timer(seconds, self._pass, (number,))
+        timer.daemon = True
+        timer.start()
+        self._timers.append(timer)
+
+    def _pass(self, number: signal.Signals) -> None:
+        self.passed = True
+        _kill(self._group, number)
+
+
+def _end(process: Any) -> None:
+    """End the whole process group, and reap it: what it holds open would keep mounts busy."""
+    last = threading.Timer(_GRACE, _kill, (process.pgid, signal.SIGKILL))
+    last.start()
+    _kill(process.pgid, signal.SIGTERM)
+    process.wait()
+    last.cancel()
+    # The leader is gone; what it left behind has had its chance.
+    _kill(process.pgid, signal.SIGKILL)
+
+
+def _kill(group: int, number: signal.Signals) -> None:
+    # No such group: all of it has ended already.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, number)
+
+
+def _ending(code: int | None) -> str:
+    return "timed out" if code is None else f"exit code {code}"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _blank(text: str, secrets: tuple[str, ...]) -> str:
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text

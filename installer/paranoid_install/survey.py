@@ -1,0 +1,223 @@
+"""What this machine is: everything that has to be known of it before a plan can be made.
+
+Reads, and runs programs that only read. Nothing is written.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from paranoid_install import disks, keys
+from paranoid_install.disks import Disk
+from paranoid_install.errors import Refusal, RefusedError, SpecError
+from paranoid_install.layout import Firmware, Layout, layout
+from paranoid_install.runner import Runner
+from paranoid_install.selection import DevicePath, ImageFile, Needs, Rule, namesakes, select
+from paranoid_install.spec import InstallSpec
+from paranoid_install.values import MIB
+
+
+@dataclass(frozen=True)
+class System:
+    """A toplevel that may be installed, and what it says of itself in etc/paranoid/layout.json.
+
+    `declared` is None for a system that was not made by the paranoid modules.
+    """
+
+    path: str
+    keys: tuple[str, ...] = ()
+    declared: Mapping[str, Any] | None = None
+
+    @property
+    def firmware(self) -> str:
+        return str(self.declared["firmware"]) if self.declared else ""
+
+    @property
+    def tmpfs_size(self) -> str:
+        return str(self.declared["tmpfsSize"]) if self.declared else ""
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The machine as found. `memory` is in bytes, None where the target is another machine."""
+
+    disk: Disk
+    partitions: tuple[str, ...]
+    namesakes: tuple[Refusal, ...]
+    layout: Layout
+    memory: int | None
+    live_keys: tuple[str, ...]
+    config_has_keys: bool
+    systems: tuple[System, ...]
+    system: System | None
+    modules: str
+    has_impermanence: bool
+    platform: str
+    root_in_use: bool
+
+
+def survey(runner: Runner, spec: InstallSpec) -> Survey:
+    """Look at all that the request concerns. Raises RefusedError, SpecError, CommandFailed."""
+    firmware = _firmware(spec)
+    plan = layout(firmware)
+    needs = needs_of(spec, plan)
+    found = disks.scan()
+    disk = _find(runner, spec, found, needs)
+    parts = disks.partitions_of(disk, found)
+    if disk.signatures is None:
+        disk = disks.probe(runner, disk, parts)
+    systems = tuple(_system(path) for path in spec.systems)
+    modules = modules_directory()
+    return Survey(
+        disk=disk,
+        partitions=parts,
+        namesakes=namesakes(disk, _others(runner, disk, found), needs.labels),
+        layout=plan,
+        memory=None if disk.kind == "image" else disks.memory(),
+        live_keys=keys.of_live_root(),
+        config_has_keys=bool(spec.config) and keys.in_directory(spec.config),
+        systems=systems,
+        system=_choose(systems, firmware),
+        modules=str(modules),
+        has_impermanence=(modules / "impermanence").is_dir(),
+        platform=f"{platform.machine()}-linux",
+        root_in_use=_in_use(spec.root),
+    )
+
+
+def needs_of(spec: InstallSpec, plan: Layout) -> Needs:
+    """What the layout asks of a disk."""
+    labels = tuple(p.label for p in plan.partitions)
+    return Needs(plan.minimum, plan.maximum, spec.wipe, labels)
+
+
+def modules_directory() -> Path:
+    """Where the NixOS modules that come with the installer are.
+
+    In order: $PARANOID_MODULES, beside the installed package, the checkout's nix/.
+    Raises SpecError where there are none.
+    """
+    import os  # noqa: PLC0415
+
+    package = Path(__file__).resolve().parent
+    named = os.environ.get("PARANOID_MODULES")
+    places = [Path(named)] if named else [package / "nix", package.parents[1] / "nix"]
+    for place in places:
+        if (place / "default.nix").is_file():
+            return place
+    problem = "the NixOS modules are not there"
+    raise SpecError(str(places[0]), problem, "set PARANOID_MODULES to the directory nix/")
+
+
+def _firmware(spec: InstallSpec) -> Firmware:
+    match spec.firmware:
+        case "bios":
+            return "bios"
+        case "uefi":
+            return "uefi"
+        case "auto":
+            return "uefi" if disks.firmware_is_uefi() else "bios"
+
+
+def _find(runner: Runner, spec: InstallSpec, found: tuple[Disk, ...], needs: Needs) -> Disk:
+    match spec.disk:
+        case ImageFile(path):
+            return disks.image(path, spec.image_size.bytes if spec.image_size else 0)
+        case DevicePath(path):
+            return _named(path, found)
+        case Rule() as rule:
+            whole = (d for d in found if d.kind == "disk")
+            return select(
+                rule,
+                tuple(disks.probe(runner, d, disks.partitions_of(d, found)) for d in whole),
+                needs,
+            )
+
+
+def _named(path: str, found: tuple[Disk, ...]) -> Disk:
+    try:
+        node = disks.resolve(path)
+    except OSError as error:
+        known = ", ".join(d.path for d in found if d.kind == "disk") or "none at all"
+        problem = f"there is no such disk ({error.strerror or error})"
+        raise RefusedError(
+            path, (Refusal("unknown", problem, f"this machine has {known}"),)
+        ) from error
+    for disk in found:
+        if disk.path == node:
+            return disk
+    problem = f"{node} has no size: no medium, or not a disk"
+    raise RefusedError(path, (Refusal("no-medium", problem, "name another disk"),))
+
+
+def _others(runner: Runner, disk: Disk, found: tuple[Disk, ...]) -> tuple[Disk, ...]:
+    """All other disks with their signatures, as far as they can be read."""
+    if disk.kind == "image":
+        # An image is seen by the machine that it is taken to.
+        return ()
+    whole = (d for d in found if d.kind == "disk" and d.path != disk.path)
+    return tuple(disks.probe(runner, d, disks.partitions_of(d, found)) for d in whole)
+
+
+def _system(path: str) -> System:
+    file = Path(path) / "etc/paranoid/layout.json"
+    declared: Mapping[str, Any] | None = None
+    if file.exists():
+        try:
+            declared = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise SpecError(
+                str(file), f"cannot be read ({error})", "build the system again"
+            ) from error
+        missing = {"version", "firmware", "tmpfsSize", "labels"} - set(declared or {})
+        if missing or not isinstance(declared, dict) or declared["version"] != 1:
+            problem = f"is of another version than this installer ({', '.join(sorted(missing))})"
+            raise SpecError(str(file), problem, "build the system with modules of the same release")
+    return System(path, keys.of_system(path), declared)
+
+
+def _choose(systems: tuple[System, ...], firmware: Firmware) -> System | None:
+    """The system made for this firmware; one that does not say is taken as it is."""
+    if not systems:
+        return None
+    fitting = [s for s in systems if s.firmware in ("", firmware)]
+    if len(fitting) == 1:
+        return fitting[0]
+    paths = ", ".join(s.path for s in systems)
+    if fitting:
+        raise SpecError(
+            "--system", f"{len(fitting)} of {paths} fit {firmware} firmware", "give one"
+        )
+    kinds = " and ".join(sorted({s.firmware for s in systems}))
+    problem = f"{paths} is made for {kinds} firmware, and this install is for {firmware}"
+    raise RefusedError(
+        "--system", (Refusal("firmware", problem, "give a system made for it, or --firmware"),)
+    )
+
+
+def _in_use(root: str) -> bool:
+    from paranoid_install.mounts import mount_table  # noqa: PLC0415
+
+    path = Path(root)
+    mounted = any(
+        m.mount_point == root or m.mount_point.startswith(root + "/") for m in mount_table()
+    )
+    return mounted or (path.is_dir() and any(path.iterdir()))
+
+
+def with_probe(runner: Runner, disk: Disk) -> tuple[Disk, tuple[Disk, ...]]:
+    """The same disk as it is now, and all that were found. Raises RefusedError when it is gone."""
+    if disk.kind == "image":
+        return disks.probe(runner, replace(disks.image(disk.path, disk.size))), ()
+    found = disks.scan()
+    now = _named(disk.path, found)
+    return disks.probe(runner, now, disks.partitions_of(now, found)), found
+
+
+MINIMUM_ROOT = 64 * MIB
+"""Bytes below which a volatile root cannot hold /etc, /run's links and a login."""
