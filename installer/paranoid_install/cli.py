@@ -118,7 +118,12 @@ def install(
         ),
     ] = False,
     answers: Annotated[
-        str, typer.Option(metavar="FILE", help="TOML file with any of these settings.")
+        str,
+        typer.Option(
+            metavar="FILE",
+            help="TOML file with any of these settings. [default: "
+            "/etc/paranoid/answers.toml, if there is one]",
+        ),
     ] = "",
     countdown: Annotated[
         str,

@@ -35,7 +35,8 @@ class Disk:
     `size` is in bytes. `kind` is `disk`, `partition`, `image`, or what the kernel calls a device
     that is neither (`loop`, `dm`, `md`, `cdrom`, `ram` …). `mounted` are mount points, `holders`
     names of what is stacked on it; both with its partitions'. `live` says why the running system
-    depends on it. `signatures` is None when they were not read.
+    depends on it. `signatures` is None when they were not read; `installed` says when
+    paranoid-install has put a system there.
     """
 
     path: str
@@ -53,6 +54,7 @@ class Disk:
     live: str = ""
     unreadable: str = ""
     signatures: tuple[Signature, ...] | None = None
+    installed: str = ""
 
     @property
     def token(self) -> str:

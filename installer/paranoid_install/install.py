@@ -11,13 +11,16 @@ from pathlib import Path
 
 from paranoid_install import engine, guard, settings, spec
 from paranoid_install.actions import Machine
-from paranoid_install.errors import SpecError
+from paranoid_install.errors import CommandFailed, Refusal, RefusedError, SpecError
 from paranoid_install.journal import Journal, JournalFile
 from paranoid_install.plan import Plan, Step, make
 from paranoid_install.runner import ShRunner, missing
 from paranoid_install.signals import Signals
 from paranoid_install.spec import InstallSpec
 from paranoid_install.survey import survey
+
+ANSWERS = Path("/etc/paranoid/answers.toml")
+"""The answer file that a live image carries; read when no other is named."""
 
 RUN_DIRECTORY = Path("/run/paranoid-install")
 
@@ -29,7 +32,7 @@ def read_spec(flags: Mapping[str, tuple[str, ...]], answers: str) -> InstallSpec
         answers
         or os.environ.get("PARANOID_ANSWERS", "")
         or settings.kernel_answers_file(kernel_line)
-        or ""
+        or (str(ANSWERS) if ANSWERS.exists() else "")
     )
     return spec.build(
         settings.merge(
@@ -46,7 +49,12 @@ def prepare(wanted: InstallSpec, journal: Journal) -> Plan:
     if os.geteuid() != 0:
         raise SpecError("this user", "may not write disks", "run it as root")
     runner = ShRunner(lambda line: journal.emit("command", text=line))
-    found = survey(runner, wanted)
+    try:
+        found = survey(runner, wanted)
+    except CommandFailed as error:
+        # What cannot be looked at is not known to be free.
+        problem = f"{error.command}: {error.problem}"
+        raise RefusedError("looking at the disks", (Refusal("probe", problem),)) from error
     guard.check(wanted, found)
     plan = make(wanted, found)
     guard.check_programs(missing(plan.programs))

@@ -9,6 +9,7 @@ from typing import Any
 
 from paranoid_install import __version__
 from paranoid_install.layout import LOOP
+from paranoid_install.runner import Runner
 
 VERSION = 1
 NAME = "record.json"
@@ -37,6 +38,19 @@ def render(static: Mapping[str, Any], facts: Mapping[str, str]) -> str:
         "finished": now(),
     }
     return json.dumps(data, indent=2) + "\n"
+
+
+def read_from(runner: Runner, device: str, path: str) -> str:
+    """When the system on an unmounted ext4 file system was installed; empty where no record is.
+
+    `path` is the record's below the file system's own root. debugfs(8) reads it without mounting:
+    a mount would replay the journal, which is a write.
+    """
+    text = runner.run("debugfs", "-R", f"cat {path}", device).stdout
+    try:
+        return str(json.loads(text)["finished"])
+    except (ValueError, KeyError, TypeError):
+        return ""
 
 
 def now() -> str:

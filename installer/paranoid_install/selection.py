@@ -236,6 +236,10 @@ def _not_blank(disk: Disk, needs: Needs) -> Refusal | None:
         dict.fromkeys(_name(s.type) + (f" {s.label!r}" if s.label else "") for s in disk.signatures)
     )
     given = f" (--wipe {needs.wipe} names another)" if needs.wipe else ""
+    if disk.installed:
+        problem = f"holds the system that paranoid-install put there at {disk.installed}{given}"
+        remedy = f"boot it, or to erase all of it say --wipe {disk.token}"
+        return Refusal("installed", problem, remedy)
     return Refusal(
         "not-blank",
         f"is not blank: {found}{given}",

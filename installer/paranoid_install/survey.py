@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paranoid_install import disks, keys
+from paranoid_install import disks, keys, record
 from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError, SpecError
 from paranoid_install.layout import Firmware, Layout, layout
@@ -67,16 +67,15 @@ def survey(runner: Runner, spec: InstallSpec) -> Survey:
     plan = layout(firmware)
     needs = needs_of(spec, plan)
     found = disks.scan()
-    disk = _find(runner, spec, found, needs)
-    parts = disks.partitions_of(disk, found)
+    disk = _find(runner, spec, found, needs, plan)
     if disk.signatures is None:
-        disk = disks.probe(runner, disk, parts)
+        disk = _probe(runner, disk, found, plan)
     systems = tuple(_system(path) for path in spec.systems)
     modules = modules_directory()
     return Survey(
         disk=disk,
-        partitions=parts,
-        namesakes=namesakes(disk, _others(runner, disk, found), needs.labels),
+        partitions=disks.partitions_of(disk, found),
+        namesakes=namesakes(disk, _others(runner, disk, found, plan), needs.labels),
         layout=plan,
         memory=None if disk.kind == "image" else disks.memory(),
         live_keys=keys.of_live_root(),
@@ -124,7 +123,21 @@ def _firmware(spec: InstallSpec) -> Firmware:
             return "uefi" if disks.firmware_is_uefi() else "bios"
 
 
-def _find(runner: Runner, spec: InstallSpec, found: tuple[Disk, ...], needs: Needs) -> Disk:
+def _probe(runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout) -> Disk:
+    """The disk with what it holds, and when it was installed by us before."""
+    probed = disks.probe(runner, disk, disks.partitions_of(disk, found))
+    path = f"{plan.record.removeprefix(plan.nix.mount_point)}/{record.NAME}"
+    for signature in probed.signatures or ():
+        if (signature.type, signature.label) == (plan.nix.fs_type, plan.nix.label):
+            device = f"/dev/{signature.device}"
+            if device != disk.path:
+                return replace(probed, installed=record.read_from(runner, device, path))
+    return probed
+
+
+def _find(
+    runner: Runner, spec: InstallSpec, found: tuple[Disk, ...], needs: Needs, plan: Layout
+) -> Disk:
     match spec.disk:
         case ImageFile(path):
             return disks.image(path, spec.image_size.bytes if spec.image_size else 0)
@@ -134,7 +147,7 @@ def _find(runner: Runner, spec: InstallSpec, found: tuple[Disk, ...], needs: Nee
             whole = (d for d in found if d.kind == "disk")
             return select(
                 rule,
-                tuple(disks.probe(runner, d, disks.partitions_of(d, found)) for d in whole),
+                tuple(_probe(runner, d, found, plan) for d in whole),
                 needs,
             )
 
@@ -155,13 +168,13 @@ def _named(path: str, found: tuple[Disk, ...]) -> Disk:
     raise RefusedError(path, (Refusal("no-medium", problem, "name another disk"),))
 
 
-def _others(runner: Runner, disk: Disk, found: tuple[Disk, ...]) -> tuple[Disk, ...]:
+def _others(runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout) -> tuple[Disk, ...]:
     """All other disks with their signatures, as far as they can be read."""
     if disk.kind == "image":
         # An image is seen by the machine that it is taken to.
         return ()
     whole = (d for d in found if d.kind == "disk" and d.path != disk.path)
-    return tuple(disks.probe(runner, d, disks.partitions_of(d, found)) for d in whole)
+    return tuple(_probe(runner, d, found, plan) for d in whole)
 
 
 def _system(path: str) -> System:

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from paranoid_install.journal import Event
 from paranoid_install.plan import Plan
-from paranoid_install.ui import clean
+from paranoid_install.ui import clean, words
 
 
 class Screen:
@@ -71,14 +71,14 @@ class Screen:
                 self._steps.update(self._step, tail=escape(clean(str(data["text"]))[:room]))
             case "progress":
                 self._on_progress(data)
-            case "warning":
-                self._console.print(f"[yellow]warning:[/] {escape(clean(str(data['text'])))}")
-            case "release":
-                self._console.print(f"[dim]releasing: {escape(clean(str(data['line'])))}[/]")
             case "result":
-                for name, value in data.items():
-                    label = name.replace("_", " ")
-                    self._console.print(f"{label:>18}  {escape(clean(str(value)))}")
+                for name, value in words.result(data):
+                    self._console.print(f"{name:>20}  {escape(clean(value))}", soft_wrap=True)
+            case kind:
+                text = escape(clean(words.sentence(kind, data)))
+                if text:
+                    style = "yellow" if kind == "warning" else "dim"
+                    self._console.print(f"  {text}", style=style)
 
     def show(self, line: str) -> None:
         """A line for the person at the terminal, above what is redrawn."""

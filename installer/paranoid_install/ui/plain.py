@@ -8,8 +8,7 @@ from typing import Any, TextIO
 
 from paranoid_install.journal import Event
 from paranoid_install.plan import Plan
-from paranoid_install.ui import clean
-from paranoid_install.values import human
+from paranoid_install.ui import clean, words
 
 _PROGRESS_SECONDS = 5.0
 
@@ -38,25 +37,17 @@ class Plain:
                 return self._progress(data)
             case "line":
                 return f"    {data['text']}"
-            case "warning":
-                return f"warning: {data['text']}"
-            case "release":
-                return f"releasing: {data['line']}"
             case "result":
-                return "installed: " + ", ".join(
-                    f"{k.replace('_', ' ')} {v}" for k, v in data.items()
-                )
-        return ""
+                known = ", ".join(f"{name} {value}" for name, value in words.result(data))
+                return f"installed: {known}"
+        return words.sentence(kind, data)
 
     def _progress(self, data: Mapping[str, Any]) -> str:
         now = time.monotonic()
         if data["done"] < data["total"] and now - self._shown < _PROGRESS_SECONDS:
             return ""
         self._shown = now
-        return (
-            f"    {human(data['done'])} of {human(data['total'])}, "
-            f"{data['paths_done']} of {data['paths_total']} store paths"
-        )
+        return f"    {words.progress(data)}"
 
 
 def show_plan(plan: Plan, stream: TextIO) -> None:
