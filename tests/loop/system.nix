@@ -25,9 +25,10 @@ derivation {
         > $out/bin/switch-to-configuration
       printf '#!%s sh\n%s mkdir -p /run\n%s ln -sfn %s /run/current-system\n' \
         "$out/bin/busybox" "$out/bin/busybox" "$out/bin/busybox" "$out" > $out/activate
-      for name in sh mount umount; do ln -s $out/bin/busybox $out/sw/bin/$name; done
-      printf '#!%s sh\nexec %s sh "$@"\n' "$out/bin/busybox" "$out/bin/busybox" > $out/sw/bin/bash
-      chmod +x $out/sw/bin/bash $out/activate $out/bin/busybox $out/init $out/bin/switch-to-configuration
+      for name in sh umount; do ln -s $out/bin/busybox $out/sw/bin/$name; done
+      printf '#!%s sh\nbb=%s\n%s' "$out/bin/busybox" "$out/bin/busybox" "$mount" > $out/sw/bin/mount
+      printf '#!%s sh\nout=%s\n%s' "$out/bin/busybox" "$out" "$bash" > $out/sw/bin/bash
+      chmod +x $out/sw/bin/bash $out/sw/bin/mount $out/activate $out/bin/busybox $out/init $out/bin/switch-to-configuration
     ''
   ];
   inherit keys;
@@ -40,6 +41,26 @@ derivation {
         ;;
       *) exit 1 ;;
     esac
+  '';
+  # This shell takes its own applets before PATH, unless a function stands before them.
+  bash = ''
+    if [ "$1" = -c ]; then
+      exec "$out/bin/busybox" sh -c "
+        mount() { $out/sw/bin/mount \"\$@\"; }
+        umount() { for last; do :; done; $out/bin/busybox umount -l \"\$last\"; }
+        $2"
+    fi
+    exec "$out/bin/busybox" sh "$@"
+  '';
+  # util-linux's mount makes the mount point when asked, and its umount goes down a tree;
+  # busybox's know neither word.
+  mount = ''
+    for last; do :; done
+    for word; do
+      shift
+      if [ "$word" = --mkdir ]; then "$bb" mkdir -p "$last"; else set -- "$@" "$word"; fi
+    done
+    exec "$bb" mount "$@"
   '';
   layout = builtins.toJSON {
     version = 1;

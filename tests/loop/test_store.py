@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-
 from bench import corpus
+
 from paranoid_install import store
 from paranoid_install.runner import ShRunner
 from paranoid_install.store import closure, nar, place
@@ -48,9 +48,9 @@ class Live:
 
 def register(root: Path, path: str, references: tuple[str, ...]) -> None:
     real = f"{root}{path}"
-    size = len(subprocess.run(["nix-store", "--dump", real], capture_output=True, check=True).stdout)
+    archive = subprocess.run(["nix-store", "--dump", real], capture_output=True, check=True).stdout
     digest = run("nix-hash", "--type", "sha256", real).strip()
-    lines = [path, digest, str(size), "", str(len(references)), *references, ""]
+    lines = [path, digest, str(len(archive)), "", str(len(references)), *references, ""]
     run("nix-store", "--store", root, "--load-db", stdin="\n".join(lines))
 
 
@@ -91,7 +91,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Live:
 
 @pytest.fixture(scope="module")
 def live(plain: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """The same as a live system shows it: an overlay over a squashfs, and one path written since."""
+    """The same as a live system shows it: over a squashfs, with one path written since."""
     root = tmp_path_factory.mktemp("live")
     image = root / "nix-store.squashfs"
     # A root of another owner and mode than a store's, as images are made.
@@ -297,7 +297,7 @@ def test_an_image_cut_short_is_an_error(plain: Live, target: Path, tmp_path: Pat
     shutil.copytree(plain.root / "nix/var", root / "nix/var")
     run("mount", "-o", "loop,ro", image, root / "nix/store")
     try:
-        with pytest.raises(store.StoreError):
+        with pytest.raises(store.StoreError, match=r"short\.squashfs: unsquashfs: exit code 1"):
             put(replace(plain, root=root), target)
     finally:
         run("umount", root / "nix/store")
