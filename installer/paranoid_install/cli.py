@@ -6,6 +6,7 @@ import os
 import sys
 import tempfile
 import traceback
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -237,22 +238,23 @@ def _install(
         journal.listeners.append(JsonLines(sys.stdout))
     try:
         wanted = steps.read_spec(flags, answers)
-        plan = steps.prepare(wanted, journal)
-        if as_json and dry_run:
-            journal.emit("plan", **plan.as_data())
-        elif as_json:
-            steps.execute(wanted, plan, journal, signals, _say)
-        elif plain or not is_screen(sys.stdout):
-            from paranoid_install.ui import plain as lines  # noqa: PLC0415
-
-            lines.show_plan(plan, sys.stdout)
-            if not dry_run:
-                journal.listeners.append(lines.Plain(sys.stdout))
+        with ExitStack() as stack:
+            plan = steps.prepare(wanted, journal, None if dry_run else stack)
+            if as_json and dry_run:
+                journal.emit("plan", **plan.as_data())
+            elif as_json:
                 steps.execute(wanted, plan, journal, signals, _say)
-        else:
-            from paranoid_install.ui import console  # noqa: PLC0415
+            elif plain or not is_screen(sys.stdout):
+                from paranoid_install.ui import plain as lines  # noqa: PLC0415
 
-            with console.Screen() as screen:
+                lines.show_plan(plan, sys.stdout)
+                if not dry_run:
+                    journal.listeners.append(lines.Plain(sys.stdout))
+                    steps.execute(wanted, plan, journal, signals, _say)
+            else:
+                from paranoid_install.ui import console  # noqa: PLC0415
+
+                screen = stack.enter_context(console.Screen())
                 screen.show_plan(plan)
                 if not dry_run:
                     journal.listeners.append(screen)

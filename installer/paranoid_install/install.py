@@ -13,6 +13,7 @@ from paranoid_install import engine, guard, settings, spec
 from paranoid_install.actions import Machine
 from paranoid_install.errors import CommandFailed, Refusal, RefusedError, SpecError
 from paranoid_install.journal import Journal, JournalFile
+from paranoid_install.locks import locked
 from paranoid_install.plan import Plan, Step, make
 from paranoid_install.runner import ShRunner, missing
 from paranoid_install.signals import Signals
@@ -44,10 +45,20 @@ def read_spec(flags: Mapping[str, tuple[str, ...]], answers: str) -> InstallSpec
     )
 
 
-def prepare(wanted: InstallSpec, journal: Journal) -> Plan:
-    """Look at the machine, refuse what must be refused, and make the plan. Writes nothing."""
+def prepare(wanted: InstallSpec, journal: Journal, hold: ExitStack | None = None) -> Plan:
+    """Look at the machine, refuse what must be refused, and make the plan. Writes no disk.
+
+    `hold` is given by a run that means it: it keeps the root and the disk locked against others.
+    Raises RefusedError, SpecError, LockedError.
+    """
     if os.geteuid() != 0:
         raise SpecError("this user", "may not write disks", "run it as root")
+
+    def lock(subject: str) -> None:
+        if hold is not None:
+            hold.enter_context(locked(RUN_DIRECTORY / "locks", subject))
+
+    lock(wanted.root)
     runner = ShRunner(lambda line: journal.emit("command", text=line))
     try:
         found = survey(runner, wanted)
@@ -55,6 +66,9 @@ def prepare(wanted: InstallSpec, journal: Journal) -> Plan:
         # What cannot be looked at is not known to be free.
         problem = f"{error.command}: {error.problem}"
         raise RefusedError("looking at the disks", (Refusal("probe", problem),)) from error
+    # By its kernel name: two links may lead to one disk. Before the guard, which would only see
+    # that it is mounted, not by whom.
+    lock(found.disk.path)
     guard.check(wanted, found)
     plan = make(wanted, found)
     guard.check_programs(missing(plan.programs))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,24 @@ def test_a_program_that_is_missing_is_found_before_anything_is_written(
     assert "nixos-install" in outcome.err
     assert "cannot be found" in outcome.err
     assert not bench.image.exists()
+
+
+def test_a_second_run_on_the_same_disk_says_who_holds_it(
+    bench: Bench, system: str, key: Path
+) -> None:
+    bench.fake("nixos-install", "echo at work; exec tail -f /dev/null")
+    first = bench.start(*arguments(bench, system, key))
+    assert first.stdout is not None
+    for line in first.stdout:
+        if "at work" in line:
+            break
+    elsewhere = replace(bench, root=bench.root.with_name(bench.root.name + "-2"))
+    second = elsewhere.run(*arguments(bench, system, key))
+    same_root = replace(bench, image=bench.image.with_name("other.img"))
+    third = same_root.run(*arguments(same_root, system, key))
+    first.send_signal(signal.SIGTERM)
+    first.communicate(timeout=60)
+    assert (second.code, third.code) == (7, 7)
+    assert f"{bench.image}: another install is at work on it (process {first.pid})" in second.err
+    assert f"{bench.root}: another install" in third.err
+    assert bench.left() == []
