@@ -8,7 +8,12 @@ from paranoid_install.errors import Refusal, RefusedError
 from paranoid_install.selection import refusals
 from paranoid_install.spec import InstallSpec, default_tmpfs_size
 from paranoid_install.survey import MINIMUM_ROOT, Survey, needs_of
-from paranoid_install.values import MemorySize, human
+from paranoid_install.values import MIB, MemorySize, human
+
+_BYTES_PER_INODE = 16384
+_INODE_SIZE = 256
+_RESERVE = 256 * MIB
+"""Bytes that must be left on /nix for logs, keys and the next generation's first steps."""
 
 
 def check(spec: InstallSpec, found: Survey) -> None:
@@ -17,6 +22,7 @@ def check(spec: InstallSpec, found: Survey) -> None:
     if disk:
         raise RefusedError(found.disk.path, disk)
     rest = tuple(_root(spec, found)) + tuple(_memory(spec, found)) + tuple(_system(spec, found))
+    rest += tuple(_room(spec, found))
     if rest:
         raise RefusedError(spec.root if rest[0].code == "root" else "this install", rest)
     login = tuple(_login(spec, found))
@@ -87,6 +93,24 @@ def _system(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
         problem = f"{found.modules} has no impermanence/, which the default configuration imports"
         remedy = "use the installer built by the flake, or give --system, --config or --flake"
         yield Refusal("modules", problem, remedy)
+
+
+def _room(_spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
+    if found.room is None:
+        return
+    partition = found.disk.size - found.layout.nix.start_mib * MIB
+    # mke2fs.conf(5): an inode of 256 bytes for every 16 KiB. Root may use the reserved blocks.
+    inodes = partition // _BYTES_PER_INODE
+    blocks = partition - inodes * _INODE_SIZE - partition // 128
+    if found.room.bytes + _RESERVE > blocks:
+        problem = (
+            f"the system takes {human(found.room.bytes)}, with {human(_RESERVE)} for what comes "
+            f"later; {found.disk.path} leaves {human(max(0, blocks))} for it"
+        )
+        yield Refusal("no-room", problem, "give a larger disk or a smaller system")
+    elif found.room.inodes > inodes:
+        problem = f"the system has {found.room.inodes} files, and {found.disk.path} has room for"
+        yield Refusal("no-room", f"{problem} {inodes}", "give a larger disk or a smaller system")
 
 
 def _login(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:

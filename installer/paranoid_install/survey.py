@@ -43,6 +43,14 @@ class System:
 
 
 @dataclass(frozen=True)
+class Room:
+    """What the closure of the system takes on ext4: bytes of whole blocks, and inodes."""
+
+    bytes: int
+    inodes: int
+
+
+@dataclass(frozen=True)
 class Survey:
     """The machine as found. `memory` is in bytes, None where the target is another machine."""
 
@@ -59,6 +67,7 @@ class Survey:
     has_impermanence: bool
     platform: str
     root_in_use: bool
+    room: Room | None = None
 
 
 def survey(runner: Runner, spec: InstallSpec) -> Survey:
@@ -71,6 +80,7 @@ def survey(runner: Runner, spec: InstallSpec) -> Survey:
     if disk.signatures is None:
         disk = _probe(runner, disk, found, plan)
     systems = tuple(_system(path) for path in spec.systems)
+    system = _choose(systems, firmware)
     modules = modules_directory()
     return Survey(
         disk=disk,
@@ -81,7 +91,8 @@ def survey(runner: Runner, spec: InstallSpec) -> Survey:
         live_keys=keys.of_live_root(),
         config_has_keys=bool(spec.config) and keys.in_directory(spec.config),
         systems=systems,
-        system=_choose(systems, firmware),
+        system=system,
+        room=_room(runner, system.path) if system else None,
         modules=str(modules),
         has_impermanence=(modules / "impermanence").is_dir(),
         platform=f"{platform.machine()}-linux",
@@ -192,6 +203,18 @@ def _system(path: str) -> System:
             problem = f"is of another version than this installer ({', '.join(sorted(missing))})"
             raise SpecError(str(file), problem, "build the system with modules of the same release")
     return System(path, keys.of_system(path), declared)
+
+
+def _room(runner: Runner, toplevel: str) -> Room | None:
+    """The room for a closure; None where the store is not on this machine or lacks a part of it."""
+    from paranoid_install.store import room  # noqa: PLC0415
+    from paranoid_install.store.closure import Unavailable  # noqa: PLC0415
+
+    try:
+        size = room.size(runner, toplevel)
+    except Unavailable:
+        return None
+    return Room(size.bytes, size.inodes)
 
 
 def _choose(systems: tuple[System, ...], firmware: Firmware) -> System | None:
