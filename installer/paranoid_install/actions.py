@@ -16,8 +16,9 @@ from typing import Protocol
 from paranoid_install import disks, hardware, record
 from paranoid_install.disks import Disk
 from paranoid_install.errors import CommandFailed, InstallError, Refusal, RefusedError
-from paranoid_install.journal import Journal, Value
+from paranoid_install.journal import RUN_JOURNAL, Journal, JournalFile, Value
 from paranoid_install.layout import LOOP, HostKey
+from paranoid_install.mounts import mount_table, users
 from paranoid_install.runner import SECONDS, Runner
 from paranoid_install.selection import Needs, refusals
 from paranoid_install.signals import Signals
@@ -35,6 +36,7 @@ class Machine:
     journal: Journal
     show: Callable[[str], None]
     signals: Signals = field(default_factory=Signals)
+    log: JournalFile | None = None
     facts: dict[str, str] = field(default_factory=dict)
 
     def learn(self, name: str, value: str) -> None:
@@ -50,6 +52,7 @@ class Action(Protocol):
     """One thing to do. `line` is what is shown; `undo` what takes it back, None: nothing does.
 
     `programs` are those it runs, so that a missing one is found before anything is written.
+    `lasts` says that its effect is on the disk; what does not last is done again on a resume.
     """
 
     @property
@@ -60,6 +63,9 @@ class Action(Protocol):
 
     @property
     def programs(self) -> tuple[str, ...]: ...
+
+    @property
+    def lasts(self) -> bool: ...
 
     def apply(self, machine: Machine) -> None: ...
 
@@ -74,6 +80,18 @@ class _Plain:
     @property
     def programs(self) -> tuple[str, ...]:
         return ()
+
+    @property
+    def lasts(self) -> bool:
+        return True
+
+
+class _Passing(_Plain):
+    """What is gone when the machine or the run ends: mounts, devices, directories on a tmpfs."""
+
+    @property
+    def lasts(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -146,7 +164,7 @@ class CreateImage(_Plain):
 
 
 @dataclass(frozen=True)
-class AttachLoop(_Plain):
+class AttachLoop(_Passing):
     """Attach an image file as a loop device with partitions."""
 
     path: str
@@ -157,11 +175,11 @@ class AttachLoop(_Plain):
 
     @property
     def undo(self) -> Action:
-        return DetachLoop()
+        return DetachLoop(self.path)
 
     @property
     def programs(self) -> tuple[str, ...]:
-        return ("losetup",)
+        return ("losetup", "partx")
 
     def apply(self, machine: Machine) -> None:
         result = machine.runner.run("losetup", "--find", "--show", "--partscan", self.path)
@@ -169,22 +187,32 @@ class AttachLoop(_Plain):
         if not device.startswith("/dev/loop"):
             raise CommandFailed(result.argv, f"printed {device!r}, which is no loop device", 0)
         machine.learn(LOOP, device)
+        # A kernel built without this table's parser does not scan a loop device, whatever losetup
+        # asks for; partx(8) reads the table itself. It ends with 1 where there is none yet.
+        machine.runner.run("partx", "--update", device, ok=(0, 1))
 
 
 @dataclass(frozen=True)
-class DetachLoop(_Plain):
+class DetachLoop(_Passing):
     """Detach the image file's loop device."""
+
+    path: str
 
     @property
     def line(self) -> str:
         return f"losetup --detach {LOOP}"
+
+    def in_effect(self, machine: Machine) -> bool:
+        """Whether the device still belongs to this file; its number may be another's by now."""
+        node = Path("/sys/class/block", Path(machine.device(LOOP)).name, "loop/backing_file")
+        return node.exists() and node.read_text(errors="replace").strip() == self.path
 
     def apply(self, machine: Machine) -> None:
         machine.runner.run("losetup", "--detach", machine.device(LOOP))
 
 
 @dataclass(frozen=True)
-class WaitForNodes(_Plain):
+class WaitForNodes(_Passing):
     """Wait until the kernel and udev have made the partitions' device nodes."""
 
     paths: tuple[str, ...]
@@ -198,7 +226,7 @@ class WaitForNodes(_Plain):
 
 
 @dataclass(frozen=True)
-class MakeDirectory(_Plain):
+class MakeDirectory(_Passing):
     """Make a directory, and those above it, owned by root; a private umask must not tell."""
 
     path: str
@@ -219,7 +247,7 @@ class MakeDirectory(_Plain):
 
 
 @dataclass(frozen=True)
-class Mount(_Plain):
+class Mount(_Passing):
     """Mount a file system, or bind a directory (`fs_type` none, option bind)."""
 
     source: str
@@ -249,7 +277,7 @@ class Mount(_Plain):
 
 
 @dataclass(frozen=True)
-class Unmount(_Plain):
+class Unmount(_Passing):
     """Unmount what is mounted at `target`."""
 
     target: str
@@ -258,8 +286,57 @@ class Unmount(_Plain):
     def line(self) -> str:
         return shlex.join(["umount", self.target])
 
+    def in_effect(self, machine: Machine) -> bool:  # noqa: ARG002
+        """Whether anything is mounted there."""
+        return any(entry.mount_point == self.target for entry in mount_table())
+
     def apply(self, machine: Machine) -> None:
-        machine.runner.run("umount", self.target)
+        try:
+            machine.runner.run("umount", self.target)
+        except CommandFailed as error:
+            who = ", ".join(users(self.target))
+            if not who:
+                raise
+            remedy = "end it, then paranoid-install clean"
+            raise InstallError(self.target, f"is in use by {who}", remedy) from error
+
+
+@dataclass(frozen=True)
+class KeepJournal(_Passing):
+    """From here on keep the journal on the target too: what is in /run ends with the machine."""
+
+    path: str
+
+    @property
+    def line(self) -> str:
+        return f"tail --follow {RUN_JOURNAL} > {shlex.quote(self.path)} &"
+
+    @property
+    def undo(self) -> Action:
+        return CloseJournal(self.path)
+
+    def apply(self, machine: Machine) -> None:
+        path = Path(self.path)
+        if machine.log is not None:
+            write(path, machine.log.this_run(), 0o600)
+        machine.journal.listeners.append(JournalFile(path))
+
+
+@dataclass(frozen=True)
+class CloseJournal(_Passing):
+    """Close the journal on the target, whose file system would be busy otherwise."""
+
+    path: str
+
+    @property
+    def line(self) -> str:
+        return f"kill %tail  # the journal on the target, {shlex.quote(self.path)}"
+
+    def apply(self, machine: Machine) -> None:
+        for listener in tuple(machine.journal.listeners):
+            if isinstance(listener, JournalFile) and str(listener.path) == self.path:
+                machine.journal.listeners.remove(listener)
+                listener.close()
 
 
 @dataclass(frozen=True)
@@ -317,8 +394,11 @@ class GenerateHostKey(_Plain):
         return ("ssh-keygen",)
 
     def apply(self, machine: Machine) -> None:
-        machine.runner.run(*self.argv)
         public = f"{self.root}{self.key.path}.pub"
+        # Half a pair of a run that was cut off; ssh-keygen would ask before it overwrites one.
+        for file in (Path(self.root + self.key.path), Path(public)):
+            file.unlink(missing_ok=True)
+        machine.runner.run(*self.argv)
         printed = machine.runner.run(
             "ssh-keygen", "-l", "-E", "sha256", "-f", public
         ).stdout.split()
@@ -510,7 +590,21 @@ def as_data(action: Action) -> Mapping[str, Value]:
             data["argv"] = list(action.argv)
         case WriteFile(path, text, mode):
             data |= {"path": path, "mode": f"{mode:04o}", "text": text}
+        case Unmount(target):
+            data["target"] = target
+        case DetachLoop(file):
+            data["file"] = file
     return data
+
+
+def undo_of(data: Mapping[str, object]) -> Unmount | DetachLoop | None:
+    """The undo that `as_data` described; None for one that ended with its process."""
+    match data:
+        case {"action": "Unmount", "target": str(target)}:
+            return Unmount(target)
+        case {"action": "DetachLoop", "file": str(file)}:
+            return DetachLoop(file)
+    return None
 
 
 def _follow(link: Path, root: Path) -> Path | None:

@@ -126,6 +126,18 @@ def install(
             "/etc/paranoid/answers.toml, if there is one]",
         ),
     ] = "",
+    plan_hash: Annotated[
+        str,
+        typer.Option(
+            metavar="HASH", help="Stop unless the plan is the one with this hash (--dry-run)."
+        ),
+    ] = "",
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume", help="Go on with the run that was cut off, from its first unfinished step."
+        ),
+    ] = False,
     countdown: Annotated[
         str,
         typer.Option(metavar="SECONDS", help="Count down before the disk is erased. [default: 0]"),
@@ -178,6 +190,8 @@ def install(
         "root-password-hash-file": _one(root_password_hash_file),
         "skip-login-check": _one("true" if skip_login_check else ""),
         "no-verify": _one("true" if no_verify else ""),
+        "plan-hash": _one(plan_hash),
+        "resume": _one("true" if resume else ""),
         "countdown": _one(countdown),
         "then": _one(then),
     }
@@ -197,6 +211,100 @@ def patch(
 
     changed = patch_file(file, tmpfs_size)
     print(f"{file}: {'patched' if changed else 'already as it should be'}")
+
+
+@app.command()
+def status() -> None:
+    """Tell what the last run of this boot has done, and what it may still hold."""
+    from paranoid_install.install import status as lines  # noqa: PLC0415
+    from paranoid_install.ui import clean as printable  # noqa: PLC0415
+
+    for line in lines():
+        print(printable(line))
+
+
+@app.command()
+def clean(context: typer.Context) -> None:
+    """Release what a killed run still holds: mounts and loop devices. Ends with 6 if it cannot."""
+    from paranoid_install.install import clean as release  # noqa: PLC0415
+    from paranoid_install.journal import Journal  # noqa: PLC0415
+    from paranoid_install.ui.plain import Plain  # noqa: PLC0415
+
+    failed = release(Journal([Plain(sys.stdout)]), context.obj, _say)
+    if failed:
+        raise typer.Exit(6)
+    print("nothing of an earlier run is held")
+
+
+@app.command()
+def watch(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(help="Where audit records come from: journal, - (standard input), a file."),
+    ] = "journal",
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read a file once instead.")
+    ] = None,
+    allow_path: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="Let programs below this path pass.")
+    ] = None,
+    allow_unit: Annotated[
+        list[str] | None, typer.Option(metavar="UNIT", help="Let programs of this unit pass.")
+    ] = None,
+    to_journal: Annotated[
+        bool, typer.Option("--journal", help="Send alerts to the journal, with their message id.")
+    ] = False,
+    to_file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Append alerts as JSON lines.")
+    ] = None,
+    webhook: Annotated[str, typer.Option(metavar="URL", help="Post alerts there.")] = "",
+    webhook_token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the webhook's bearer token.")
+    ] = None,
+    rate: Annotated[
+        int | None,
+        typer.Option(min=0, help="Alerts of one kind a minute, 0: all. [default: the policy's]"),
+    ] = None,
+    store_device: Annotated[
+        str | None, typer.Option(metavar="MAJ:MIN", help="The store's device, as in PATH records.")
+    ] = None,
+    no_prove: Annotated[
+        bool, typer.Option("--no-prove", help="Do not compare inodes with this machine's store.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print alerts as JSON lines.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no alerts.")] = False,
+) -> None:
+    """Report programs that were started from outside /nix/store, from audit records.
+
+    Exit codes: 0 stopped, or nothing found; 8 the file replayed holds findings; 4 the stream
+    ended by itself.
+    """
+    from paranoid_install.runner import ShRunner  # noqa: PLC0415
+    from paranoid_install.watch.command import WatchOptions, run  # noqa: PLC0415
+
+    options = WatchOptions(
+        source=source,
+        replay=replay,
+        allow_paths=tuple(allow_path or ()),
+        allow_units=tuple(allow_unit or ()),
+        to_journal=to_journal,
+        to_file=to_file,
+        webhook=webhook,
+        webhook_token_file=webhook_token_file,
+        rate=rate,
+        as_json=as_json,
+        quiet=quiet,
+        store_device=store_device,
+        prove=not no_prove,
+    )
+    signals: Signals = context.obj
+    try:
+        code = run(options, ShRunner(shield=signals.shield))
+    except Interrupted:
+        # To be stopped is how a watch ends.
+        code = 0
+    raise typer.Exit(code)
 
 
 def main() -> int:
@@ -239,26 +347,26 @@ def _install(
     try:
         wanted = steps.read_spec(flags, answers)
         with ExitStack() as stack:
-            plan = steps.prepare(wanted, journal, None if dry_run else stack)
+            prepared = steps.prepare(wanted, journal, signals, None if dry_run else stack)
             if as_json and dry_run:
-                journal.emit("plan", **plan.as_data())
+                journal.emit("plan", **prepared.plan.as_data())
             elif as_json:
-                steps.execute(wanted, plan, journal, signals, _say)
+                steps.execute(wanted, prepared, journal, signals, _say)
             elif plain or not is_screen(sys.stdout):
                 from paranoid_install.ui import plain as lines  # noqa: PLC0415
 
-                lines.show_plan(plan, sys.stdout)
+                lines.show_plan(prepared.plan, sys.stdout)
                 if not dry_run:
                     journal.listeners.append(lines.Plain(sys.stdout))
-                    steps.execute(wanted, plan, journal, signals, _say)
+                    steps.execute(wanted, prepared, journal, signals, _say)
             else:
                 from paranoid_install.ui import console  # noqa: PLC0415
 
                 screen = stack.enter_context(console.Screen())
-                screen.show_plan(plan)
+                screen.show_plan(prepared.plan)
                 if not dry_run:
                     journal.listeners.append(screen)
-                    steps.execute(wanted, plan, journal, signals, screen.show)
+                    steps.execute(wanted, prepared, journal, signals, screen.show)
     except InstallError as error:
         if as_json:
             journal.emit("error", **error.as_data())

@@ -29,7 +29,8 @@ def configuration(host: Host) -> str:
     if host.system:
         note = (
             f"#\n# This machine was installed from a system built elsewhere:\n# {host.system}\n"
-            "# The first nixos-rebuild replaces it by what stands here.\n"
+            "# The first nixos-rebuild replaces it by what stands here. Systems are built there\n"
+            "# and pushed; to build on this machine, set paranoid.nix.buildOnMachine = true.\n"
         )
     settings = {
         "networking.hostName": nixlang.string(host.hostname),
@@ -37,6 +38,9 @@ def configuration(host: Host) -> str:
         "paranoid.amnesia.size": nixlang.string(host.tmpfs_size),
         "paranoid.boot.firmware": nixlang.string(host.firmware),
     }
+    if not host.system:
+        # Else nobody could rebuild it: there is no other machine that knows of this one.
+        settings["paranoid.nix.buildOnMachine"] = "true"
     if host.firmware == "bios":
         settings["paranoid.boot.device"] = nixlang.string(host.boot_device)
     settings["system.stateVersion"] = nixlang.string(STATE_VERSION)

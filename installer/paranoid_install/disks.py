@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -98,7 +99,10 @@ def image(path: str, size: int) -> Disk:
 
 def resolve(path: str) -> str:
     """The kernel's device node behind a stable link. Raises OSError when there is none."""
-    real = Path(path).resolve(strict=True)
+    try:
+        real = Path(path).resolve(strict=True)
+    except RuntimeError as error:  # Python 3.11 and 3.12 say so of a circle of links
+        raise OSError(str(error)) from error
     if not stat.S_ISBLK(real.stat().st_mode):
         raise OSError(f"{path} is not a block device")
     return str(real)
@@ -115,6 +119,8 @@ def probe(runner: Runner, disk: Disk, parts: Iterable[str] = ()) -> Disk:
     unreadable = _unreadable(disk)
     if unreadable:
         return replace(disk, unreadable=unreadable)
+    if not (disk.mounted or disk.swap or disk.holders) and _is_claimed(disk.path):
+        disk = replace(disk, holders=("the kernel",))
     result = runner.run("wipefs", "--no-act", "--json", disk.path, *parts)
     if not result.stdout.strip():
         # Some versions print nothing for a blank disk; blkid says so by its exit code, 2.
@@ -127,10 +133,12 @@ def parse_wipefs(text: str, path: str) -> tuple[Signature, ...]:
     """Read `wipefs --json`. Raises CommandFailed for any other output: unknown is not blank."""
     try:
         rows = json.loads(text)["signatures"]
+        if not isinstance(rows, list):
+            raise TypeError("not a list")  # noqa: TRY301
         return tuple(
             Signature(str(r["device"]), str(r["type"]), str(r.get("label") or "")) for r in rows
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         argv = ("wipefs", "--no-act", "--json", path)
         problem = f"printed what is not a list of signatures ({error})"
         raise CommandFailed(argv, problem, 0, tuple(text.splitlines()[-20:])) from error
@@ -304,6 +312,21 @@ def _unreadable(disk: Disk) -> str:
     except OSError as error:
         return error.strerror or str(error)
     return ""
+
+
+def _is_claimed(path: str) -> bool:
+    """Whether the kernel holds the device or a part of it exclusively (open(2), O_EXCL).
+
+    Mounts of btrfs and ZFS have device numbers of their own, so the mount table does not show
+    which disks they are on; a member of a pool may be named nowhere at all.
+    """
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        return True
+    return False
 
 
 def _class(name: str) -> Path:

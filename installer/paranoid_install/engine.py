@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 
 from paranoid_install import record
-from paranoid_install.actions import Action, Machine
+from paranoid_install.actions import Action, Machine, as_data
 from paranoid_install.errors import InstallError, RefusedError, StepError
 from paranoid_install.plan import Plan, Step
 
 Before = Callable[[Step], None]
 
 
-def run(plan: Plan, machine: Machine, before_destruction: Before = lambda _step: None) -> None:
+def run(
+    plan: Plan,
+    machine: Machine,
+    before_destruction: Before = lambda _step: None,
+    done: Collection[str] = (),
+) -> None:
     """Execute every action of the plan in order.
 
-    `before_destruction` is called once, before the first destructive step. Raises RefusedError
+    `before_destruction` is called once, before the first destructive step. Of the steps `done` by
+    an earlier run only what does not last is done again, mounts above all. Raises RefusedError
     for a refusal before it, StepError for any other failure (everything of this run is released by
     then, or listed in it), and Interrupted.
     """
@@ -27,10 +34,12 @@ def run(plan: Plan, machine: Machine, before_destruction: Before = lambda _step:
     machine.learn("started", record.now())
     try:
         for step in plan.steps:
+            again = step if step.id not in done else _passing(step)
             if step.destructive and not touched:
-                before_destruction(step)
+                if again is step:
+                    before_destruction(step)
                 touched = True
-            _run(step, machine, held)
+            _run(again, machine, held)
     except BaseException as error:
         unreleased = release(held, machine)
         if isinstance(error, RefusedError) and not touched:
@@ -43,7 +52,7 @@ def run(plan: Plan, machine: Machine, before_destruction: Before = lambda _step:
         raise
 
 
-def release(held: list[Action], machine: Machine) -> tuple[str, ...]:
+def release(held: Sequence[Action], machine: Machine) -> tuple[str, ...]:
     """Take back what is held, the latest first; the lines of those that failed.
 
     A signal waits until it is done: whoever presses Ctrl-C twice still gets a clean machine.
@@ -51,14 +60,17 @@ def release(held: list[Action], machine: Machine) -> tuple[str, ...]:
     failed = []
     machine.signals.hold()
     for action in reversed(held):
-        machine.journal.emit("release", line=machine.device(action.line))
         try:
             action.apply(machine)
+            _released(action, machine, planned=False)
         except (InstallError, OSError) as error:
             failed.append(f"{machine.device(action.line)} ({error})")
             machine.journal.emit("warning", text=f"could not be released: {failed[-1]}")
-    held.clear()
     return tuple(failed)
+
+
+def _passing(step: Step) -> Step:
+    return replace(step, actions=tuple(a for a in step.actions if not a.lasts))
 
 
 def _run(step: Step, machine: Machine, held: list[Action]) -> None:
@@ -75,8 +87,8 @@ def _run(step: Step, machine: Machine, held: list[Action]) -> None:
 
 def _act(action: Action, machine: Machine, held: list[Action]) -> None:
     undo = action.undo
-    line, undo_line = machine.device(action.line), machine.device(undo.line) if undo else None
-    machine.journal.emit("action", line=line, undo=undo_line)
+    described = as_data(undo) if undo is not None else None
+    machine.journal.emit("action", line=machine.device(action.line), undo=described)
     if undo is None and action not in held:
         action.apply(machine)
         return
@@ -88,6 +100,12 @@ def _act(action: Action, machine: Machine, held: list[Action]) -> None:
         elif action in held:
             # The plan itself takes back what it did: done, and nothing left to release.
             held.remove(action)
+            _released(action, machine, planned=True)
+
+
+def _released(action: Action, machine: Machine, *, planned: bool) -> None:
+    line = machine.device(action.line)
+    machine.journal.emit("release", line=line, undo=as_data(action), planned=planned)
 
 
 def _since(start: float) -> dict[str, float]:

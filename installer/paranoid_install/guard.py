@@ -38,6 +38,14 @@ def check_programs(missing: tuple[str, ...]) -> None:
         raise RefusedError("this machine", (Refusal("missing-program", problem, remedy),))
 
 
+def check_hash(now: str, approved: str) -> None:
+    """Raise RefusedError when a hash was approved and the plan's is another."""
+    if approved and now != approved:
+        problem = f"the plan is now {now}, not the one approved"
+        remedy = "something differs: the request, the disk or what is on it; look with --dry-run"
+        raise RefusedError("--plan-hash", (Refusal("plan-changed", problem, remedy),))
+
+
 def tmpfs_size(spec: InstallSpec, found: Survey) -> MemorySize:
     """The size of the volatile root: as asked for, else as the system says, else the policy's."""
     if spec.tmpfs_size is not None:

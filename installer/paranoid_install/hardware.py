@@ -144,7 +144,9 @@ def _with_options(entry: _Entry, options: tuple[str, ...], source: bytes) -> tup
 
 
 def _by_label(entry: _Entry, label: str, source: bytes) -> list[tuple[int, int, bytes]]:
-    device = entry.attributes["device"]
+    device = entry.attributes.get("device")
+    if device is None:
+        raise HardwareError(f'has no device in fileSystems."{entry.mount_point}"')
     kept = [o for o in _options(entry, source) if o != "loop"]
     edits = [
         (device.start_byte, device.end_byte, nixlang.string(f"/dev/disk/by-label/{label}").encode())

@@ -5,25 +5,35 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from paranoid_install import engine, guard, settings, spec
-from paranoid_install.actions import Machine
-from paranoid_install.errors import CommandFailed, Refusal, RefusedError, SpecError
-from paranoid_install.journal import Journal, JournalFile
+from paranoid_install import engine, guard, record, recovery, settings, spec
+from paranoid_install.actions import Machine, undo_of
+from paranoid_install.errors import (
+    CommandFailed,
+    InstallError,
+    LockedError,
+    Refusal,
+    RefusedError,
+    SpecError,
+)
+from paranoid_install.journal import RUN_DIRECTORY, RUN_JOURNAL, Journal, JournalFile
 from paranoid_install.locks import locked
 from paranoid_install.plan import Plan, Step, make
-from paranoid_install.runner import ShRunner, missing
+from paranoid_install.recovery import Past
+from paranoid_install.runner import Runner, ShRunner, missing
 from paranoid_install.signals import Signals
 from paranoid_install.spec import InstallSpec
-from paranoid_install.survey import survey
+from paranoid_install.survey import Survey, nix_partition, on_nix, survey
 
 ANSWERS = Path("/etc/paranoid/answers.toml")
 """The answer file that a live image carries; read when no other is named."""
 
-RUN_DIRECTORY = Path("/run/paranoid-install")
+LOCKS = RUN_DIRECTORY / "locks"
 
 
 def read_spec(flags: Mapping[str, tuple[str, ...]], answers: str) -> InstallSpec:
@@ -45,46 +55,62 @@ def read_spec(flags: Mapping[str, tuple[str, ...]], answers: str) -> InstallSpec
     )
 
 
-def prepare(wanted: InstallSpec, journal: Journal, hold: ExitStack | None = None) -> Plan:
+@dataclass(frozen=True)
+class Prepared:
+    """A plan that may be run. `before` is what the disk held; `past` the run that is resumed."""
+
+    plan: Plan
+    before: Mapping[str, Any]
+    past: Past | None = None
+
+
+def prepare(
+    wanted: InstallSpec, journal: Journal, signals: Signals, hold: ExitStack | None = None
+) -> Prepared:
     """Look at the machine, refuse what must be refused, and make the plan. Writes no disk.
 
     `hold` is given by a run that means it: it keeps the root and the disk locked against others.
     Raises RefusedError, SpecError, LockedError.
     """
-    if os.geteuid() != 0:
-        raise SpecError("this user", "may not write disks", "run it as root")
+    _require_root()
 
     def lock(subject: str) -> None:
         if hold is not None:
-            hold.enter_context(locked(RUN_DIRECTORY / "locks", subject))
+            hold.enter_context(locked(LOCKS, subject))
 
     lock(wanted.root)
-    runner = ShRunner(lambda line: journal.emit("command", text=line))
+    runner = _runner(journal, signals)
     try:
         found = survey(runner, wanted)
+        # By its kernel name: two links may lead to one disk. Before the guard, which would only
+        # see that it is mounted, not by whom.
+        lock(found.disk.path)
+        past = _past(runner, found) if wanted.resume else None
     except CommandFailed as error:
         # What cannot be looked at is not known to be free.
         problem = f"{error.command}: {error.problem}"
         raise RefusedError("looking at the disks", (Refusal("probe", problem),)) from error
-    # By its kernel name: two links may lead to one disk. Before the guard, which would only see
-    # that it is mounted, not by whom.
-    lock(found.disk.path)
-    guard.check(wanted, found)
-    plan = make(wanted, found)
+    if past is None:
+        guard.check(wanted, found)
+        plan = make(wanted, found)
+    else:
+        guard.check(wanted, recovery.as_it_was(found, past))
+        plan = recovery.resumed(wanted, found, past)
+    guard.check_hash(plan.hash, wanted.plan_hash)
     guard.check_programs(missing(plan.programs))
-    return plan
+    return Prepared(plan, past.survey if past else recovery.snapshot(found), past)
 
 
 def execute(
     wanted: InstallSpec,
-    plan: Plan,
+    prepared: Prepared,
     journal: Journal,
     signals: Signals,
     show: Callable[[str], None],
 ) -> Machine:
     """Run the plan; the machine returned knows the facts. Raises what `engine.run` raises."""
-    runner = ShRunner(lambda line: journal.emit("command", text=line))
-    machine = Machine(runner, journal, show, signals)
+    plan, past = prepared.plan, prepared.past
+    machine = _machine(journal, signals, show)
 
     def count_down(_step: Step) -> None:
         for left in range(wanted.countdown, 0, -1):
@@ -92,22 +118,106 @@ def execute(
                 show(f"{plan.disk['path']} is erased in {left} s; Ctrl-C stops it")
             time.sleep(1)  # a countdown is for people; nothing is waited for
 
-    with ExitStack() as stack:
-        log = stack.enter_context(JournalFile(RUN_DIRECTORY / "journal.jsonl"))
-        journal.listeners.append(log)
-        stack.callback(lambda: journal.listeners.remove(log))
+    with _journal_file(journal) as machine.log:
+        journal.emit("survey", **prepared.before)
         journal.emit("plan", **plan.as_data())
         for warning in plan.warnings:
             journal.emit("warning", text=warning)
-        engine.run(plan, machine, count_down)
+        if past is not None:
+            for name, value in past.facts.items():
+                machine.learn(name, value)
+        try:
+            engine.run(plan, machine, count_down, past.done if past else ())
+        except InstallError as error:
+            journal.emit("error", **error.as_data())
+            raise
         journal.emit("result", **results(machine))
     return machine
+
+
+def clean(journal: Journal, signals: Signals, show: Callable[[str], None]) -> tuple[str, ...]:
+    """Release what runs of this boot that were killed still hold; the lines of what could not be.
+
+    Raises LockedError when such a run is still alive.
+    """
+    _require_root()
+    failed: tuple[str, ...] = ()
+    alive: LockedError | None = None
+    for past in reversed(recovery.runs(_run_journal())):
+        undos = [undo for data in past.taken if (undo := undo_of(data)) is not None]
+        machine = _machine(journal, signals, show)
+        machine.facts.update(past.facts)
+        still = [undo for undo in undos if undo.in_effect(machine)]
+        if not still:
+            continue
+        try:
+            with ExitStack() as stack:
+                for subject in (past.root, str(past.plan["disk"]["path"])):
+                    stack.enter_context(locked(LOCKS, subject))
+                stack.enter_context(_journal_file(journal))
+                failed += engine.release(still[::-1], machine)
+        except LockedError as error:
+            alive = error
+    if alive is not None:
+        raise alive
+    return failed
+
+
+def status() -> list[str]:
+    """The state of the last run of this boot, in lines for a person."""
+    past = next(reversed(recovery.runs(_run_journal())), None)
+    return recovery.describe(past) if past else [f"no run is in {RUN_JOURNAL}"]
 
 
 def results(machine: Machine) -> dict[str, str]:
     """What the operator needs to know of the new machine."""
     hidden = ("@", "started")
     return {k.replace("-", "_"): v for k, v in machine.facts.items() if not k.startswith(hidden)}
+
+
+def _past(runner: Runner, found: Survey) -> Past:
+    """The run to go on with: of this boot's journal, else of the one kept on the disk itself."""
+    past = recovery.unfinished(_run_journal(), found.disk.path)
+    device = nix_partition(found.disk, found.layout)
+    if past is None and device is not None and not found.disk.installed:
+        text = record.text_on(runner, device, on_nix(found.layout, record.JOURNAL))
+        past = recovery.unfinished(text, found.disk.path)
+    if past is None:
+        problem = "no unfinished run for this disk is in the journal, nor on the disk"
+        remedy = "install without --resume"
+        raise RefusedError(found.disk.path, (Refusal("resume", problem, remedy),))
+    return past
+
+
+def _machine(journal: Journal, signals: Signals, show: Callable[[str], None]) -> Machine:
+    return Machine(_runner(journal, signals), journal, show, signals)
+
+
+def _runner(journal: Journal, signals: Signals) -> Runner:
+    return ShRunner(lambda line: journal.emit("command", text=line), signals.shield)
+
+
+@contextmanager
+def _journal_file(journal: Journal) -> Iterator[JournalFile]:
+    log = JournalFile(RUN_JOURNAL)
+    journal.listeners.append(log)
+    try:
+        yield log
+    finally:
+        journal.listeners.remove(log)
+        log.close()
+
+
+def _run_journal() -> str:
+    try:
+        return RUN_JOURNAL.read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return ""
+
+
+def _require_root() -> None:
+    if os.geteuid() != 0:
+        raise SpecError("this user", "may not write disks", "run it as root")
 
 
 def _kernel_line() -> str:

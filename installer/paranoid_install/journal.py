@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 Value = str | int | float | bool | None | Mapping[str, Any] | list[Any]
@@ -29,6 +28,10 @@ class Event:
         """One line of JSON, without its line feed."""
         return json.dumps({"event": self.kind, "time": round(self.time, 3), **self.data})
 
+
+RUN_DIRECTORY = Path("/run/paranoid-install")
+RUN_JOURNAL = RUN_DIRECTORY / "journal.jsonl"
+"""The journal of this boot's runs, one after the other."""
 
 Listener = Callable[[Event], None]
 
@@ -55,19 +58,18 @@ class JournalFile:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.path = path
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._start = os.fstat(self._fd).st_size
 
     def __call__(self, event: Event) -> None:
         os.write(self._fd, event.as_json().encode() + b"\n")
         if event.kind in _FLUSHED:
             os.fsync(self._fd)
 
-    def __enter__(self) -> JournalFile:
-        return self
+    def this_run(self) -> str:
+        """What was written since this file was opened."""
+        with self.path.open(encoding="utf-8") as file:
+            file.seek(self._start)
+            return file.read()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         os.close(self._fd)

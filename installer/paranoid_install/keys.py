@@ -33,7 +33,7 @@ def parse(line: str) -> str:
     if "PRIVATE KEY" in text:
         raise ValueError("this is a private key; give the public one, which ends in .pub")
     match = _KEY.search(text)
-    if match is None or not text.isprintable():
+    if match is None or not text.isprintable() or not _stands_alone(match):
         raise ValueError(
             f"{text[:60]!r} is not an ssh public key; it begins like 'ssh-ed25519 AAAA'"
         )
@@ -99,19 +99,32 @@ def _valid(text: str) -> list[str]:
     found = []
     for line in text.splitlines():
         match = _KEY.search(line)
-        if match and not line.lstrip().startswith("#") and line.isprintable() and _is_key(match):
+        if match and line.isprintable() and _stands_alone(match) and _is_key(match):
             found.append(line.strip())
     return found
 
 
+def _stands_alone(match: re.Match[str]) -> bool:
+    """Whether sshd(8) would read the key: no comment, no word that continues it."""
+    before, after = match.string[: match.start()], match.string[match.end() :]
+    return before[-1:].strip() == after[:1].strip() == "" and not before.lstrip().startswith("#")
+
+
 def _is_key(match: re.Match[str]) -> bool:
-    # RFC 4253, 6.6: the blob begins with the key type's own name, its length before it.
+    # RFC 4253, 6.6: strings, each with its length before it; the first is the key type's own
+    # name. A key that lost its end in copying is found by the last one's length.
     try:
         blob = base64.b64decode(match["blob"], validate=True)
     except binascii.Error:
         return False
-    name = match[0].split()[0].encode()
-    return blob[: 4 + len(name)] == len(name).to_bytes(4, "big") + name
+    fields = []
+    while blob:
+        length = int.from_bytes(blob[:4], "big")
+        if len(blob) < 4 + length:
+            return False
+        fields.append(blob[4 : 4 + length])
+        blob = blob[4 + length :]
+    return len(fields) > 1 and fields[0] == match[0].split()[0].encode()
 
 
 def _text_of(file: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +26,10 @@ class MountEntry:
 def parse_mountinfo(text: str) -> tuple[MountEntry, ...]:
     """Read /proc/self/mountinfo; a line that is not of its form raises ValueError."""
     entries = []
-    for line in text.splitlines():
+    # The kernel escapes the line feed alone of what splitlines() would part at.
+    for line in text.split("\n"):
+        if not line:
+            continue
         before, separator, after = line.partition(" - ")
         left, right = before.split(" "), after.split(" ")
         if not separator or len(left) < 6 or len(right) < 3:
@@ -52,10 +56,46 @@ def mount_table() -> tuple[MountEntry, ...]:
 def swap_devices() -> frozenset[str]:
     """Device nodes and files that are swapped to, from /proc/swaps."""
     try:
-        lines = Path("/proc/swaps").read_text(errors="surrogateescape").splitlines()[1:]
+        lines = Path("/proc/swaps").read_text(errors="surrogateescape").split("\n")[1:]
     except FileNotFoundError:  # a kernel without swap
         return frozenset()
     return frozenset(_unescape(line.split()[0]) for line in lines if line.strip())
+
+
+def users(mount_point: str) -> tuple[str, ...]:
+    """The processes with a file, a directory or a program on a file system: `name (process N)`.
+
+    Those that another user's confinement hides are not found.
+    """
+    device = Path(mount_point).stat().st_dev
+    found = []
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and any(_is_on(link, device) for link in _links(process)):
+            name = _read(process / "comm").strip() or "unknown"
+            found.append(f"{name} (process {process.name})")
+    return tuple(sorted(found))
+
+
+def _links(process: Path) -> Iterator[Path]:
+    yield from (process / "cwd", process / "root", process / "exe")
+    try:
+        yield from (process / "fd").iterdir()
+    except OSError:  # it has ended
+        return
+
+
+def _is_on(link: Path, device: int) -> bool:
+    try:
+        return link.stat().st_dev == device
+    except OSError:  # it has ended, or the file has
+        return False
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(errors="replace")
+    except OSError:
+        return ""
 
 
 def _unescape(text: str) -> str:

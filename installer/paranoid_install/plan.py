@@ -20,6 +20,7 @@ from paranoid_install.actions import (
     GenerateHostKey,
     GenerateMachineId,
     GenerateRootPassword,
+    KeepJournal,
     MakeDirectory,
     MendRoots,
     Mount,
@@ -201,6 +202,8 @@ class _Build:
                 MakeDirectory(target, bind.mode),
                 Mount(source, target, "none", ("bind",)),
             ]
+        directory = root + self._layout.record
+        actions += [MakeDirectory(directory), KeepJournal(f"{directory}/{record.JOURNAL}")]
         return tuple(actions)
 
     def configure(self) -> tuple[Action, ...]:
@@ -218,7 +221,7 @@ class _Build:
             policy = str(Path(__file__).with_name("policy"))
             actions.append(_copy(policy, f"{directory}/paranoid/policy"))
             actions.append(WriteFile(f"{directory}/configuration.nix", self._configuration()))
-        return tuple(actions)
+        return (*actions, self._sync())
 
     def _configuration(self) -> str:
         return configuration(
@@ -262,7 +265,11 @@ class _Build:
         elif spec.root_password_hash_file:
             given = spec.root_password_hash_file
             actions.append(Run(("install", "--mode=0600", given, hashed)))
-        return tuple(dict.fromkeys(actions))
+        return (*dict.fromkeys(actions), self._sync())
+
+    def _sync(self) -> Action:
+        """A step is done when it is on the disk: a resume after a power cut relies on it."""
+        return Run(("sync", "--file-system", self._spec.root + self._layout.nix.mount_point))
 
     def store(self) -> tuple[Action, ...]:
         if self._found.system is None:
@@ -280,7 +287,7 @@ class _Build:
         argv = ("nixos-install", "--root", root, "--no-root-passwd", "--no-channel-copy", *what)
         actions: list[Action] = [
             # By default it builds on the volatile root, which is memory.
-            MakeDirectory(temporary, 0o700),
+            Run(("install", "--directory", "--mode=0700", temporary)),
             Run(argv, env=(("TMPDIR", temporary),), seconds=None, progress=True),
             Run(("rm", "--recursive", "--force", temporary)),
             CheckInstalled(root, root + self._layout.boot.mount_point),
@@ -308,7 +315,6 @@ class _Build:
             ("tmpfs_size", self.size),
         )
         actions: list[Action] = [
-            MakeDirectory(root + layout.record),
             WriteRecord(root, f"{layout.record}/{record.NAME}", static),
             Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=600),
             Run(("sync", "--file-system", root + layout.boot.mount_point), seconds=600),

@@ -13,6 +13,7 @@ from paranoid_install.runner import Runner
 
 VERSION = 1
 NAME = "record.json"
+JOURNAL = "journal.jsonl"
 
 
 def render(static: Mapping[str, Any], facts: Mapping[str, str]) -> str:
@@ -46,11 +47,15 @@ def read_from(runner: Runner, device: str, path: str) -> str:
     `path` is the record's below the file system's own root. debugfs(8) reads it without mounting:
     a mount would replay the journal, which is a write.
     """
-    text = runner.run("debugfs", "-R", f"cat {path}", device).stdout
     try:
-        return str(json.loads(text)["finished"])
+        return str(json.loads(text_on(runner, device, path))["finished"])
     except (ValueError, KeyError, TypeError):
         return ""
+
+
+def text_on(runner: Runner, device: str, path: str) -> str:
+    """The text of a file on an unmounted ext4 file system; empty where it is not."""
+    return runner.run("debugfs", "-R", f"cat {path}", device).stdout
 
 
 def now() -> str:

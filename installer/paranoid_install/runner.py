@@ -11,6 +11,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,6 +41,7 @@ _INHERITED = (
 )
 
 Line = Callable[[str], None]
+Shield = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True)
@@ -82,10 +84,15 @@ def missing(programs: Iterable[str]) -> tuple[str, ...]:
 
 
 class ShRunner:
-    """Runs programs through `sh`. `log` receives one line a program, with secrets blanked."""
+    """Runs programs through `sh`.
 
-    def __init__(self, log: Line | None = None) -> None:
+    `log` receives one line a program, with secrets blanked. `shield` makes a context in which
+    signals wait: one that came while a program is being started would leave it behind unknown.
+    """
+
+    def __init__(self, log: Line | None = None, shield: Shield = contextlib.nullcontext) -> None:
         self._log: Line = log or (lambda _line: None)
+        self._shield = shield
 
     def run(
         self,
@@ -113,7 +120,7 @@ class ShRunner:
         stdout = _Output(tail, secret, on_line, keep=True)
         stderr = _Output(tail, secret, on_line, keep=False)
         start = time.monotonic()
-        code = _spawn(program, argv[1:], stdin, timeout, environ, stdout, stderr)
+        code = _spawn(program, argv[1:], stdin, timeout, environ, stdout, stderr, self._shield)
         seconds = time.monotonic() - start
         stdout.close()
         stderr.close()
@@ -181,6 +188,7 @@ def _spawn(
     environ: dict[str, str],
     stdout: _Output,
     stderr: _Output,
+    shield: Shield,
 ) -> int | None:
     """The exit code, negative for a signal; None when the time limit ended it."""
     import sh  # noqa: PLC0415 - costs 90 ms, and --help needs none of it
@@ -203,18 +211,23 @@ def _spawn(
         "_encoding": "utf-8",
         "_decode_errors": "surrogateescape",
     }
-    running = sh.Command(program)(*arguments, **options)
-    # sh's own time limit is watched by polling, a tenth of a second for every command.
-    limit = _Limit(running.process.pgid, timeout)
+    running = limit = None
     try:
+        with shield():
+            running = sh.Command(program)(*arguments, **options)
+            # sh's own time limit is watched by polling, a tenth of a second for every command.
+            limit = _Limit(running.process.pgid, timeout)
         running.wait()
     except sh.ErrorReturnCode as error:
-        return None if limit.passed else int(error.exit_code)
+        return None if limit is not None and limit.passed else int(error.exit_code)
     except BaseException:
-        _end(running.process)
+        if running is not None:
+            with shield():
+                _end(running.process)
         raise
     finally:
-        limit.cancel()
+        if limit is not None:
+            limit.cancel()
     return int(running.exit_code)
 
 
@@ -251,7 +264,9 @@ def _end(process: Any) -> None:
     last = threading.Timer(_GRACE, _kill, (process.pgid, signal.SIGKILL))
     last.start()
     _kill(process.pgid, signal.SIGTERM)
-    process.wait()
+    # Reaped already, when the interruption came between that and sh's note of it.
+    with contextlib.suppress(ChildProcessError):
+        process.wait()
     last.cancel()
     # The leader is gone; what it left behind has had its chance.
     _kill(process.pgid, signal.SIGKILL)

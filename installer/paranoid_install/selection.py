@@ -57,7 +57,7 @@ class Needs:
 
 def parse_selector(text: str) -> Selector:
     """Read the value of `--disk`. Raises ValueError with a hint."""
-    if not text or "\0" in text or "\n" in text:
+    if not text or not text.isprintable():
         raise ValueError(
             f"{text!r} names no disk; give a device, an image file, or a rule like auto"
         )
@@ -132,7 +132,7 @@ def namesakes(disk: Disk, disks: Iterable[Disk], labels: tuple[str, ...]) -> tup
     clashes = (
         (other.path, signature.label)
         for other in disks
-        if other.path != disk.path and not other.path.startswith(disk.path)
+        if other.path != disk.path
         for signature in other.signatures or ()
         if signature.label in labels
     )
@@ -166,7 +166,7 @@ def _not_a_disk(disk: Disk, _needs: Needs) -> Refusal | None:
     # A loop device is taken when it is named: it is how an image already attached is installed to.
     if disk.kind in ("disk", "image", "loop"):
         return None
-    article = "an" if disk.kind[0] in "aeioRAo" else "a"
+    article = "an" if disk.kind[0] in "aeio" else "a"
     return Refusal(
         "not-a-disk", f"is {article} {disk.kind}, not a whole disk", "name the disk as a whole"
     )

@@ -39,6 +39,8 @@ SETTINGS = (
     Setting("root-password-hash-file"),
     Setting("skip-login-check", flag=True),
     Setting("no-verify", flag=True),
+    Setting("plan-hash"),
+    Setting("resume", flag=True),
     Setting("countdown"),
     Setting("then"),
 )
@@ -132,7 +134,7 @@ def from_answers(path: str) -> dict[str, Given]:
         data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise SpecError(path, f"cannot be read ({error.strerror})", "check the path") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise SpecError(
             path, f"is not TOML ({error})", "see docs/reference.md for its form"
         ) from error

@@ -42,6 +42,8 @@ class InstallSpec:
     root_password_hash_file: str = ""
     skip_login_check: bool = False
     verify: bool = True
+    plan_hash: str = ""
+    resume: bool = False
     countdown: int = 0
     then: Then = "nothing"
 
@@ -49,7 +51,7 @@ class InstallSpec:
 def build(given: Mapping[str, Given]) -> InstallSpec:
     """The request as one value. Raises SpecError, which names the source of the bad value."""
     read = _Reader(given)
-    disk = read.one("disk", parse_selector, None)
+    disk = read.one("disk", _disk, None)
     if disk is None:
         raise SpecError("--disk", "is missing", "name the disk to install to, or say --disk auto")
     spec = InstallSpec(
@@ -68,6 +70,8 @@ def build(given: Mapping[str, Given]) -> InstallSpec:
         root_password_hash_file=read.one("root-password-hash-file", _hash_file, ""),
         skip_login_check=read.one("skip-login-check", _flag, default=False),
         verify=not read.one("no-verify", _flag, default=False),
+        plan_hash=read.one("plan-hash", _digest, ""),
+        resume=read.one("resume", _flag, default=False),
         countdown=read.one("countdown", _seconds, 0),
         then=read.one("then", _then, "nothing"),
     )
@@ -99,7 +103,7 @@ class _Reader:
     def _parse(parse: Callable[[str], T], value: str, source: str) -> T:
         try:
             return parse(value)
-        except ValueError as error:
+        except (ValueError, OSError, RuntimeError) as error:  # a path too long, a circle of links
             raise SpecError(source, str(error)) from error
 
 
@@ -131,6 +135,16 @@ def _check_together(spec: InstallSpec, given: Mapping[str, Given]) -> None:
         case DevicePath() | Rule():
             if spec.image_size is not None:
                 raise clash("image-size", "is for image files", f"leave it out for {spec.disk}")
+
+
+def _disk(value: str) -> Selector:
+    selector = parse_selector(value)
+    if isinstance(selector, ImageFile):
+        file = Path(selector.path)
+        if file.exists() and not file.is_file():
+            # A link to a device would pass every check that is for disks.
+            raise ValueError(f"{value!r} is no regular file; name a device by its path in /dev")
+    return selector
 
 
 def _text(value: str) -> str:
@@ -178,6 +192,12 @@ def _seconds(value: str) -> int:
     if not value.isascii() or not value.isdigit() or int(value) > 3600:
         raise ValueError(f"{value!r} is not a number of seconds from 0 to 3600")
     return int(value)
+
+
+def _digest(value: str) -> str:
+    if re.fullmatch(r"[0-9a-f]{64}", value, re.ASCII) is None:
+        raise ValueError(f"{value!r} is not a plan's hash; --dry-run prints it, 64 digits")
+    return value
 
 
 def _hostname(value: str) -> str:

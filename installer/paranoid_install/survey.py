@@ -137,13 +137,25 @@ def _firmware(spec: InstallSpec) -> Firmware:
 def _probe(runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout) -> Disk:
     """The disk with what it holds, and when it was installed by us before."""
     probed = disks.probe(runner, disk, disks.partitions_of(disk, found))
-    path = f"{plan.record.removeprefix(plan.nix.mount_point)}/{record.NAME}"
-    for signature in probed.signatures or ():
+    device = nix_partition(probed, plan)
+    if device is None:
+        return probed
+    path = on_nix(plan, record.NAME)
+    return replace(probed, installed=record.read_from(runner, device, path))
+
+
+def nix_partition(disk: Disk, plan: Layout) -> str | None:
+    """The partition of a disk that looks like our /nix; None where there is none."""
+    for signature in disk.signatures or ():
         if (signature.type, signature.label) == (plan.nix.fs_type, plan.nix.label):
             device = f"/dev/{signature.device}"
-            if device != disk.path:
-                return replace(probed, installed=record.read_from(runner, device, path))
-    return probed
+            return device if device != disk.path else None
+    return None
+
+
+def on_nix(plan: Layout, name: str) -> str:
+    """Where a file of the record's directory is, seen from the root of /nix's own file system."""
+    return f"{plan.record.removeprefix(plan.nix.mount_point)}/{name}"
 
 
 def _find(

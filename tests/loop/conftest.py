@@ -141,6 +141,15 @@ class Bench:
         out, err = process.communicate(timeout=300)
         return Outcome(process.returncode, out, err)
 
+    def run_bare(self, *words: str) -> Outcome:
+        """Run a subcommand, which takes no root."""
+        done = subprocess.run(
+            [sys.executable, "-m", "paranoid_install", *words],
+            env=self.environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            timeout=300, check=False,
+        )  # fmt: skip
+        return Outcome(done.returncode, done.stdout, done.stderr)
+
     def left(self) -> list[str]:
         """What a run left behind: mounts below the root, loop devices of the image."""
         mounts = [m.mount_point for m in mount_table() if m.mount_point.startswith(str(self.root))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -20,7 +21,7 @@ from paranoid_install.runner import ShRunner
 from paranoid_install.store import closure, nar, place
 
 TOP = Path(__file__).resolve().parents[2]
-SHAPE = corpus.Shape("test", paths=24, files=300, bytes=12_000_000)
+SHAPE = corpus.Shape("test", paths=24, files=300, bytes=60_000_000)
 LINKED = corpus.store_name("linked")
 LATE = corpus.store_name("late")
 
@@ -120,12 +121,12 @@ def live(plain: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live
 
 @pytest.fixture
 def target(tmp_path: Path) -> Iterator[Path]:
-    yield from filesystem(tmp_path, "200M")
+    yield from filesystem(tmp_path, "300M")
 
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Iterator[Path]:
-    yield from filesystem(tmp_path, "9M")
+    yield from filesystem(tmp_path, "30M")
 
 
 def filesystem(tmp_path: Path, size: str) -> Iterator[Path]:
@@ -362,3 +363,25 @@ def test_a_full_disk_is_an_error_and_registers_nothing(plain: Live, tiny: Path) 
 def test_our_hash_is_nixs(plain: Live) -> None:
     for info in closure.read(ShRunner(), plain.toplevel, plain.uri):
         assert nar.digest(f"{plain.root}{info.path}") == nar.Digest(info.sha256, info.nar_size)
+
+
+def test_every_way_that_is_measured_leaves_the_same_closure(tmp_path: Path) -> None:
+    """A small run of the measurement, which compares every byte; no time is looked at."""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "bench", "--smoke", "--no-plot"),
+            *("--scratch", str(tmp_path), "--out", str(tmp_path / "out")),
+        ],
+        cwd=TOP,
+        env={**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'installer'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads((tmp_path / "out/speed.json").read_text())
+    assert [found["source"] for found in result["comparisons"]] == ["directory", "squashfs"]
+    for found in result["comparisons"]:
+        assert len(found["samples"]) == 7
+        assert all(len(samples) == 1 for samples in found["samples"].values())
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

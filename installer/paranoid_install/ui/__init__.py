@@ -9,6 +9,8 @@ from typing import TextIO
 # Escape sequences and other control characters: programs print them, hostile names hold them.
 _CONTROL = re.compile(
     r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|.)|[\x00-\x1f\x7f-\x9f]"
+    # What turns the direction of writing, or ends a line: names could be made to look like others.
+    r"|[\u200e\u200f\u2028-\u202e\u2066-\u2069]"
 )
 _SERIAL = ("/dev/console", "/dev/ttyS", "/dev/ttyAMA", "/dev/ttyUSB", "/dev/hvc", "/dev/xvc")
 

@@ -25,7 +25,8 @@ class Plain:
         text = self._text(event.kind, event.data)
         if text:
             elapsed = time.monotonic() - self._start
-            print(f"[{elapsed:7.1f}] {clean(text)}", file=self._stream, flush=True)
+            _print(f"[{elapsed:7.1f}] {clean(text)}", self._stream)
+            self._stream.flush()
 
     def _text(self, kind: str, data: Mapping[str, Any]) -> str:
         match kind:
@@ -52,10 +53,16 @@ class Plain:
 
 def show_plan(plan: Plan, stream: TextIO) -> None:
     """The whole plan: every command in full, every file to be written."""
-    print(f"plan {plan.hash} for {clean(str(plan.disk['path']))}", file=stream)
+    _print(f"plan {plan.hash} for {clean(str(plan.disk['path']))}", stream)
     for step in plan.steps:
         mark = " (destructive)" if step.destructive else ""
-        print(f"# {step.id}: {clean(step.title)}{mark}", file=stream)
+        _print(f"# {step.id}: {clean(step.title)}{mark}", stream)
         for action in step.actions:
-            print(f"  {clean(action.line)}", file=stream)
+            _print(f"  {clean(action.line)}", stream)
     stream.flush()
+
+
+def _print(line: str, stream: TextIO) -> None:
+    """What a console cannot show is spelt out: it must not end the run."""
+    encoding = stream.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), file=stream)

@@ -40,6 +40,6 @@ def _store(data: Data) -> str:
 
 _SENTENCES: Mapping[str, Callable[[Data], str]] = {
     "warning": lambda data: f"warning: {data['text']}",
-    "release": lambda data: f"releasing: {data['line']}",
+    "release": lambda data: "" if data["planned"] else f"released: {data['line']}",
     "store": _store,
 }

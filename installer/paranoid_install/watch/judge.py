@@ -1,0 +1,393 @@
+"""Decides what an execution was: plainly inside the store, accepted by a rule, or to be reported.
+
+For a directly executed script `exe` is the interpreter, so PATH item 0, joined to CWD, is
+judged as well; so are the other PATHs (interpreter, loader) and what an interpreter's
+arguments name. Paths are those of the process: in a namespace or a chroot they can lie. The
+device number in PATH cannot: a store path on another device than the store's is forged.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from paranoid_install.watch.arguments import speaks, told
+from paranoid_install.watch.events import Event, Execution, PathItem, execution
+from paranoid_install.watch.programs import PARENTS, Programs
+from paranoid_install.watch.rules import Allow, Rules
+
+_DELETED = b" (deleted)"
+_DESCRIPTOR = re.compile(rb"(?:/proc/(?:self|thread-self|[0-9]+)(?:/task/[0-9]+)?|/dev)/fd/[0-9]+")
+
+
+class Reason(enum.Enum):
+    """Why an execution is reported; the value is what alerts carry."""
+
+    OUTSIDE = "outside-store"
+    SCRIPT = "script"
+    INTERPRETED = "interpreted"
+    LOADED = "loaded"
+    MEMFD = "memfd"
+    DELETED = "deleted"
+    DESCRIPTOR = "descriptor"
+    FORGED = "forged-store-path"
+    DENIED = "denied"
+    INCOMPLETE = "incomplete"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """An execution that is not plainly inside the store.
+
+    `paths` are the files that led to it, as the process saw them; `accepted` names the rule
+    that accepts it (`builds`, `wrappers`, `initrd`) or is an exception of the allow-list;
+    `parent` is the program last started by the parent's pid in this stream.
+    """
+
+    execution: Execution
+    reasons: tuple[Reason, ...]
+    paths: tuple[bytes, ...]
+    accepted: Allow | str | None = None
+    parent: bytes | None = None
+
+
+@dataclass
+class Tally:
+    """Executions by outcome, since the start."""
+
+    executions: int = 0
+    inside: int = 0
+    failed: int = 0
+    """Starts that did not come about for another reason than a refusal, such as ENOENT."""
+    accepted: int = 0
+    reported: int = 0
+
+
+Proof = Callable[[PathItem], bool]
+"""Whether the file of a PATH record is the one that its store path names on this machine."""
+
+
+@dataclass
+class Judge:
+    """`device` is the store's as in PATH records (`fe:02`); None: taken from the first one seen."""
+
+    rules: Rules
+    device: bytes | None = None
+    proof: Proof | None = None
+    tally: Tally = field(default_factory=Tally)
+    parents: Programs = field(default_factory=lambda: Programs(PARENTS))
+    _initrd: dict[bytes, int] = field(default_factory=dict)
+
+    def booted(self, node: bytes, milliseconds: int) -> None:
+        """Note the kernel's first record of a boot: programs of the initrd follow."""
+        if len(self._initrd) >= 64:
+            self._initrd.pop(next(iter(self._initrd)))
+        self._initrd[node] = milliseconds + self.rules.initrd_ms
+
+    def judge(self, event: Event) -> Verdict | None:
+        """The verdict on an event for which `event.exec` holds; None: plainly inside the store,
+        or a start that failed for another reason than a refusal."""
+        run = execution(event)
+        self.tally.executions += 1
+        node, pid = run.id.node, run.syscall.get(b"pid", b"")
+        parent = self.parents.get((node, run.syscall.get(b"ppid", b"")))
+        if run.success is not False and run.exe is not None:
+            self.parents.put((node, pid), run.exe)
+        if (
+            run.success is True
+            and pid != b"1"
+            and run.exe is not None
+            and self.sound(run.exe, run.paths)
+            and self.harmless(run.exe, run.argv, run.argv_whole)
+        ):
+            self.tally.inside += 1
+            return None
+        if run.success is False and run.exit not in self.rules.denied:
+            self.tally.failed += 1
+            return None
+        reasons, paths = self._reasons(run)
+        accepted = self._accepted(run, reasons, paths)
+        if pid == b"1" and run.exe is not None and run.exe.startswith(self.rules.store):
+            self._leave_initrd(run)
+        if not reasons:
+            if run.success is False:
+                self.tally.failed += 1
+            else:
+                self.tally.inside += 1
+                self._learn(run)
+            return None
+        if accepted is None:
+            self.tally.reported += 1
+        else:
+            self.tally.accepted += 1
+        return Verdict(
+            run, tuple(dict.fromkeys(reasons)), tuple(dict.fromkeys(paths)), accepted, parent
+        )
+
+    def sound(self, exe: bytes | None, paths: tuple[PathItem, ...]) -> bool:
+        """Whether program and PATHs are all in the store, whatever else the event says.
+
+        Once true it stays true: that is what `scan` relies on. What an interpreter's arguments
+        name is another question: `harmless`.
+        """
+        return (
+            exe is not None
+            and self.device is not None
+            and self._in_store(exe)
+            and not exe.endswith(_DELETED)
+            and bool(paths)
+            and paths[0].item == 0
+            and paths[0].device == self.device
+            and all(self._plain_path(path) for path in paths)
+        )
+
+    def harmless(self, exe: bytes, argv: tuple[bytes | None, ...], whole: bool) -> bool:
+        """Whether the arguments of `exe` name no file but by absolute names in the store."""
+        if not speaks(self.rules, exe):
+            return True
+        answer = told(self.rules, exe, argv, whole)
+        return answer.certain and all(
+            self._in_store(script) and b":" not in script for script in answer.scripts
+        )
+
+    def _plain_path(self, path: PathItem) -> bool:
+        if path.name is None:
+            return False
+        if self._in_store(path.name):
+            return path.device == self.device and (self.proof is None or self.proof(path))
+        return self._is_link(path.name)
+
+    def _in_store(self, path: bytes) -> bool:
+        """Below the store, and never above it on the way: `..` may meet a symbolic link."""
+        store = self.rules.store
+        if not path.startswith(store) or len(path) == len(store):
+            return False
+        rest = path[len(store) :]
+        if b"." not in rest and b"//" not in rest:
+            return True
+        depth = 0
+        for part in rest.split(b"/"):
+            if part == b"..":
+                depth -= 1
+                if depth < 1:
+                    return False
+            elif part not in (b"", b"."):
+                depth += 1
+        return depth > 0
+
+    def _is_link(self, path: bytes) -> bool:
+        return b"/../" not in path + b"/" and any(_below(path, link) for link in self.rules.links)
+
+    def _reasons(self, run: Execution) -> tuple[list[Reason], list[bytes]]:
+        reasons: list[Reason] = []
+        paths: list[bytes] = []
+
+        def found(reason: Reason, path: bytes) -> None:
+            reasons.append(reason)
+            paths.append(path)
+
+        exe = run.exe
+        if run.success is False:
+            # Here exe is the caller: only the name that was tried tells.
+            for path in run.paths[:1]:
+                name = self._resolve(run, path.name)
+                if name is None or not (self._in_store(name) or self._is_link(name)):
+                    found(Reason.DENIED, name or b"?")
+            if not run.paths:
+                found(Reason.DENIED, b"?")
+            return reasons, paths
+        inside = exe is not None and self._in_store(exe)
+        if exe is None:
+            found(Reason.INCOMPLETE, b"?")
+        elif exe.startswith(b"/memfd:"):
+            found(Reason.MEMFD, exe)
+        elif exe.endswith(_DELETED):
+            found(Reason.DELETED, exe)
+        elif not inside:
+            found(Reason.OUTSIDE, exe)
+        if not run.paths or run.paths[0].item != 0:
+            found(Reason.INCOMPLETE, exe or b"?")
+        for path in run.paths:
+            self._judge_path(run, path, inside, found)
+        if exe is not None and inside:
+            self._judge_arguments(run, exe, found)
+        return reasons, paths
+
+    def _judge_path(
+        self, run: Execution, path: PathItem, inside: bool, found: Callable[[Reason, bytes], None]
+    ) -> None:
+        first = path.item == 0
+        if not path.readable:
+            found(Reason.INCOMPLETE, run.exe or b"?")
+            return
+        if not path.name or _DESCRIPTOR.match(path.name):
+            self._judge_descriptor(run, path, inside, found)
+            return
+        name = self._resolve(run, path.name)
+        if name is None:
+            found(Reason.INCOMPLETE, path.name)
+        elif self._in_store(name):
+            absolute = path.name.startswith(b"/")
+            if path.device and (
+                self._elsewhere(path)
+                or (self.proof is not None and absolute and not self.proof(path))
+            ):
+                found(Reason.FORGED, name)
+        elif self._is_link(name) or (run.exe is not None and _lexical(name) == run.exe):
+            # A link's own entry is on another device than what it leads to.
+            if inside and first and self._elsewhere(path):
+                found(Reason.FORGED, run.exe or name)
+        elif inside:
+            found(Reason.SCRIPT, name)
+        else:
+            found(Reason.OUTSIDE, name)
+
+    def _judge_descriptor(
+        self, run: Execution, path: PathItem, inside: bool, found: Callable[[Reason, bytes], None]
+    ) -> None:
+        # The name says nothing. A program is known by exe; a script by its arguments, where the
+        # kernel puts the descriptor's name.
+        if not inside:
+            found(Reason.DESCRIPTOR, path.name or b"")
+            return
+        handed = [word for word in run.argv[1:4] if word and _DESCRIPTOR.match(word)]
+        if handed:
+            found(Reason.DESCRIPTOR, handed[0])
+        elif not run.argv:
+            found(Reason.INCOMPLETE, run.exe or b"?")
+        elif path.item == 0 and self._elsewhere(path):
+            found(Reason.FORGED, run.exe or b"?")
+
+    def _judge_arguments(
+        self, run: Execution, exe: bytes, found: Callable[[Reason, bytes], None]
+    ) -> None:
+        if not speaks(self.rules, exe):
+            return
+        answer = told(self.rules, exe, run.argv, run.argv_whole)
+        loader = exe.rpartition(b"/")[2].startswith(b"ld")
+        for script in answer.scripts:
+            for part in script.split(b":") if loader else (script,):
+                name = self._resolve(run, part)
+                if name is None:
+                    found(Reason.INCOMPLETE, part)
+                elif not self._in_store(name) and not self._is_link(name):
+                    found(Reason.LOADED if loader else Reason.INTERPRETED, name)
+        if not answer.certain:
+            found(Reason.INCOMPLETE, exe)
+
+    def _elsewhere(self, path: PathItem) -> bool:
+        return self.device is not None and bool(path.device) and path.device != self.device
+
+    def _resolve(self, run: Execution, name: bytes | None) -> bytes | None:
+        """`name` joined to CWD; None when CWD is needed and missing."""
+        if name is None or name.startswith(b"/"):
+            return name
+        if run.cwd is None or not run.cwd.startswith(b"/"):
+            return None
+        while name.startswith(b"./"):
+            name = name[2:].lstrip(b"/")
+        return run.cwd.rstrip(b"/") + b"/" + name
+
+    def _accepted(
+        self, run: Execution, reasons: list[Reason], paths: list[bytes]
+    ) -> Allow | str | None:
+        if not reasons:
+            return None
+        if Reason.INCOMPLETE not in reasons:
+            if self._is_build(run, paths):
+                return "builds"
+            if set(reasons) == {Reason.OUTSIDE} and self._is_wrapper(run, paths):
+                return "wrappers"
+            if self._is_initrd(run, paths):
+                return "initrd"
+        return next(
+            (
+                allow
+                for allow in self.rules.allow
+                if not allow.unit and _fits(allow, reasons, paths)
+            ),
+            None,
+        )
+
+    def _is_build(self, run: Execution, paths: list[bytes]) -> bool:
+        uid = run.number(b"uid")
+        return (
+            uid is not None
+            and any(first <= uid <= last for first, last in self.rules.build_uids)
+            and all(
+                b"/../" not in path and any(_below(path, d) for d in self.rules.build_directories)
+                for path in paths
+            )
+        )
+
+    def _is_wrapper(self, run: Execution, paths: list[bytes]) -> bool:
+        first = run.paths[0]
+        return (
+            all(_below(path, self.rules.wrappers) and b"/../" not in path for path in paths)
+            and first.owner == b"0"
+            and first.mode is not None
+            and first.mode & 0o170022 == 0o100000
+        )
+
+    def _is_initrd(self, run: Execution, paths: list[bytes]) -> bool:
+        end = self._initrd.get(run.id.node)
+        return (
+            end is not None
+            and run.id.milliseconds <= end
+            and run.syscall.get(b"auid") == b"4294967295"
+            and all(
+                self._in_store(path) or any(_below(path, p) for p in self.rules.initrd)
+                for path in paths
+            )
+        )
+
+    def _leave_initrd(self, run: Execution) -> None:
+        """Process 1 starts the system: `…-nixos-system-…/init`, as the boot loader names it."""
+        name = run.paths[0].name if run.paths else None
+        if name is not None and self._in_store(name) and name.endswith(b"/init"):
+            self._initrd.pop(run.id.node, None)
+
+    def _learn(self, run: Execution) -> None:
+        # The initrd has a store of its own, on another device.
+        first = run.paths[0]
+        if run.id.node in self._initrd and run.id.milliseconds <= self._initrd[run.id.node]:
+            return
+        if self.device is None and first.device and first.name and self._in_store(first.name):
+            self.device = first.device
+
+
+def accepts(allowed: Sequence[Allow], verdict: Verdict, unit: str) -> bool:
+    """Whether an exception by `unit` fits: alone, or with its path for every file reported."""
+    return any(
+        allow.unit == unit and (not allow.path or _fits(allow, verdict.reasons, verdict.paths))
+        for allow in allowed
+        if allow.unit
+    )
+
+
+_BY_PATH = frozenset(
+    (Reason.OUTSIDE, Reason.SCRIPT, Reason.INTERPRETED, Reason.LOADED, Reason.DENIED)
+)
+
+
+def _fits(allow: Allow, reasons: Sequence[Reason], paths: Sequence[bytes]) -> bool:
+    # A path that is gone, forged or unknown is no ground for an exception.
+    return _BY_PATH.issuperset(reasons) and all(
+        b"/../" not in path and _below(path, allow.path) for path in paths
+    )
+
+
+def _below(path: bytes, rule: bytes) -> bool:
+    return path.startswith(rule) if rule.endswith(b"/") else path == rule
+
+
+def _lexical(path: bytes) -> bytes:
+    parts: list[bytes] = []
+    for part in path.split(b"/"):
+        if part == b"..":
+            del parts[-1:]
+        elif part not in (b"", b"."):
+            parts.append(part)
+    return b"/" + b"/".join(parts)

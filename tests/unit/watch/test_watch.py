@@ -1,0 +1,260 @@
+"""The run as a whole: losses and silence are told, files are replayed, streams followed."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import struct
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.unit.watch.trail import DATA, DEVICE, HELLO, Exec, rules
+
+from paranoid_install.errors import SpecError
+from paranoid_install.runner import ShRunner
+from paranoid_install.watch import kernel, processes, sources
+from paranoid_install.watch.alerts import Alert, Limit, Origin
+from paranoid_install.watch.command import WatchOptions, run
+from paranoid_install.watch.events import PathItem
+from paranoid_install.watch.judge import Judge
+from paranoid_install.watch.rules import Allow
+from paranoid_install.watch.watch import Watch
+
+
+class Clock:
+    """A clock that the test moves."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def watching(**more: Any) -> tuple[Watch, list[Alert], Clock]:
+    clock = Clock()
+    told: list[Alert] = []
+    judge = Judge(more.pop("rules", rules()), DEVICE.encode())
+    return Watch(judge, [told.append], Limit(5, 120), clock=clock, **more), told, clock
+
+
+def test_silence_is_put_to_the_test_and_told_once_and_so_is_its_end() -> None:
+    probes: list[float] = []
+    watch, told, clock = watching()
+    watch.probe = lambda: probes.append(clock.now)
+    watch.feed(Exec().text())
+    for _ in range(400):
+        clock.now += 1
+        watch.feed(b"")
+    assert probes == [1300.0]
+    assert [alert.event for alert in told] == ["stopped"]
+    assert told[0].priority == 2
+    watch.feed(Exec(serial=101).text())
+    assert [alert.event for alert in told] == ["stopped", "resumed"]
+
+
+def test_a_quiet_machine_whose_test_is_recorded_raises_no_alarm() -> None:
+    watch, told, clock = watching()
+    watch.probe = lambda: watch.feed(Exec(serial=int(clock.now)).text())
+    for _ in range(2000):
+        clock.now += 1
+        watch.feed(b"")
+    assert told == []
+
+
+def test_records_lost_by_the_kernel_are_told_with_their_number() -> None:
+    answers = iter([0, 0, 7, 7])
+    watch, told, clock = watching(status=lambda: kernel.Status(1, 1, 8192, next(answers), 0))
+    for _ in range(4):
+        watch.feed(b"")
+        clock.now += 31
+    assert [(a.event, dict(a.fields)) for a in told] == [("lost", {"count": 7, "total": 7})]
+    assert dict(watch.totals())["lost"] == 7
+
+
+def test_auditing_switched_off_is_told() -> None:
+    answers = iter([1, 0, 0, 1])
+    watch, told, clock = watching(status=lambda: kernel.Status(next(answers), 1, 8192, 0, 0))
+    for _ in range(4):
+        watch.feed(b"")
+        clock.now += 31
+    assert [alert.event for alert in told] == ["stopped", "resumed"]
+
+
+def test_a_kernel_that_does_not_answer_is_told_once() -> None:
+    watch, told, clock = watching(status=lambda: None)
+    for _ in range(5):
+        watch.feed(b"")
+        clock.now += 31
+    assert [alert.event for alert in told] == ["lost"]
+
+
+def test_losses_in_the_kernel_s_log_are_read() -> None:
+    out = io.StringIO()
+    options = WatchOptions(replay=DATA / "dmesg.txt", as_json=True)
+    run(options, ShRunner(), out=out)
+    alerts = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert any(a["event"] == "lost" and "audit_lost=1 " in a["message"] for a in alerts)
+    assert alerts[-1]["lost"] >= 1
+
+
+def test_a_change_of_the_audit_configuration_is_told_without_raw_bytes() -> None:
+    watch, told, _ = watching()
+    watch.feed(b"type=CONFIG_CHANGE msg=audit(1764000000.1\x1b")
+    watch.feed(b"\ntype=CONFIG_CHANGE msg=audit(1764000000.123:9): op=remove_rule \x1b[2J res=1\n")
+    assert [alert.event for alert in told] == ["configuration"]
+    assert "op=remove_rule \\x1b[2J res=1" in told[0].message
+
+
+def test_an_incomplete_event_is_judged_when_its_time_is_over() -> None:
+    watch, told, clock = watching()
+    watch.feed(b"\n".join(Exec(exe="/srv/evil").lines()[:4]) + b"\n")
+    assert told == []
+    clock.now += 3
+    watch.feed(b"")
+    assert [alert.event for alert in told] == ["execution"]
+
+
+def test_an_exception_by_unit_holds_for_that_unit_alone() -> None:
+    allowing = replace(rules(), allow=(Allow(path=b"/srv/", unit="agent.service", why="x"),))
+    for unit, number in (("agent.service", 0), ("other.service", 1), ("", 1)):
+        watch, told, _ = watching(rules=allowing, origin=lambda _a, _b, u=unit: Origin(unit=u))
+        watch.feed(Exec(exe="/srv/evil", names=(("/srv/evil", "fe:03"),)).text())
+        assert len(told) == number
+
+
+def test_a_thousand_from_the_store_raise_nothing_and_memory_stays_small() -> None:
+    watch, told, _ = watching()
+    for serial in range(1000):
+        watch.feed(Exec(serial=serial, argv=(f"hello{serial}",)).text())
+    watch.finish()
+    assert told == []
+    assert dict(watch.totals())["inside"] == 1000
+
+
+def test_replay_answers_8_with_findings_and_0_without(tmp_path: Path) -> None:
+    clean = tmp_path / "clean.log"
+    clean.write_bytes(Exec().text())
+    assert run(WatchOptions(replay=clean), ShRunner(), out=io.StringIO()) == 0
+    out = io.StringIO()
+    options = WatchOptions(replay=DATA / "raw.log", as_json=True, store_device="00:19")
+    assert run(options, ShRunner(), out=out) == 8
+    alerts = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert alerts[-1]["event"] == "ended"
+    assert alerts[-1]["reported"] == sum(a["event"] == "execution" for a in alerts) > 40
+    assert out.getvalue().isascii()
+
+
+def test_an_allowed_path_is_not_reported(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_bytes(Exec(exe="/srv/evil", names=(("/srv/evil", "fe:03"),)).text())
+    options = WatchOptions(replay=log, allow_paths=("/srv/",))
+    assert run(options, ShRunner(), out=io.StringIO()) == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        WatchOptions(replay=Path("/nonexistent/log")),
+        WatchOptions(replay=DATA / "raw.log", store_device="sda"),
+        WatchOptions(replay=DATA / "raw.log", allow_paths=("srv",)),
+        WatchOptions(replay=DATA / "raw.log", quiet=True),
+        WatchOptions(replay=DATA / "raw.log", webhook="http://example.org"),
+        WatchOptions(
+            replay=DATA / "raw.log",
+            webhook="https://example.org",
+            webhook_token_file=Path("/nonexistent/token"),
+        ),
+    ],
+)
+def test_a_request_that_cannot_be_met_is_refused(options: WatchOptions) -> None:
+    with pytest.raises(SpecError):
+        run(options, ShRunner(), out=io.StringIO())
+
+
+def test_a_log_is_followed_through_rotation(tmp_path: Path) -> None:
+    log = tmp_path / "audit.log"
+    log.write_bytes(b"old\n")
+    stop = threading.Event()
+    stream = sources.follow(log, stop)
+    assert next(stream) == b""
+    with log.open("ab") as file:
+        file.write(b"one\n")
+    assert next(stream) == b"one\n"
+    with log.open("ab") as file:
+        file.write(b"two\n")
+        log.rename(tmp_path / "audit.log.1")
+        log.write_bytes(b"three\n")
+    assert [next(stream), next(stream)] == [b"two\n", b"three\n"]
+    stop.set()
+    assert list(stream) == []
+
+
+def test_a_descriptor_is_read_until_its_end() -> None:
+    reading, writing = os.pipe()
+    os.write(writing, b"one")
+    stream = sources.descriptor(reading)
+    assert next(stream) == b"one"
+    os.close(writing)
+    assert list(stream) == []
+    os.close(reading)
+
+
+def test_the_journal_s_end_is_told_and_gives_its_own_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = tmp_path / "journalctl"
+    entries = (DATA / "journal.json").read_text().splitlines()
+    (tmp_path / "entries").write_text("\n".join(entries[:200]) + "\n")
+    fake.write_text(f"#!/bin/sh\ncat {tmp_path}/entries\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    out = io.StringIO()
+    assert run(WatchOptions(as_json=True, rate=0), ShRunner(), out=out) == 4
+    events = [json.loads(line)["event"] for line in out.getvalue().splitlines()]
+    assert events.count("stopped") >= 1
+    assert events[-1] == "ended"
+    assert "execution" in events
+
+
+def test_the_kernel_s_answer_is_read() -> None:
+    header = struct.pack("=IHHII", 48, 1000, 0, 1, 0)
+    body = struct.pack("=8I", 0, 2, 1, 77, 0, 8192, 3, 4)
+    assert kernel.answer(header + body) == kernel.Status(2, 77, 8192, 3, 4)
+    assert kernel.answer(struct.pack("=IHHIIi", 20, 2, 0, 1, 0, -1)) is False
+    assert kernel.answer(struct.pack("=IHHII", 16, 1300, 0, 1, 0)) is None
+    assert kernel.answer(b"x") is False
+
+
+@pytest.mark.parametrize(
+    ("group", "unit"),
+    [
+        ("0::/system.slice/nginx.service\n", "nginx.service"),
+        ("0::/system.slice/a.service/payload/b.service\n", "a.service"),
+        ("0::/user.slice/user-1000.slice/user@1000.service/app.slice/nginx.service\n",
+         "user@1000.service"),
+        ("0::/user.slice/user-1000.slice/session-3.scope\n", "session-3.scope"),
+        ("0::/\n", ""),
+        ("1:name=systemd:/x.service\n0::/init.scope\n", "init.scope"),
+    ],
+)  # fmt: skip
+def test_a_unit_is_the_outermost_one(tmp_path: Path, group: str, unit: str) -> None:
+    (tmp_path / "cgroup").write_text(group)
+    assert processes.unit(tmp_path) == unit
+
+
+def test_a_process_that_is_gone_has_no_unit() -> None:
+    assert processes.origin(2**22 + 1, 2**22 + 2) == Origin()
+
+
+def test_a_file_is_proved_by_its_inode(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    file.write_text("")
+    proof = processes.Proof()
+    name, inode = os.fsencode(file), b"%d" % file.stat().st_ino
+    assert proof(PathItem(0, name, inode, b"", None, b""))
+    assert not proof(PathItem(0, name, inode + b"1", b"", None, b""))
+    assert not proof(PathItem(0, HELLO.encode(), inode, b"", None, b""))
