@@ -369,7 +369,7 @@ class PatchHardware(_Plain):
 
     def apply(self, machine: Machine) -> None:  # noqa: ARG002
         path = Path(self.path)
-        write(path, hardware.patch(path.read_text(encoding="utf-8"), self.patch), 0o644)
+        write(path, hardware.patch(hardware.read(path), self.patch), 0o644)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from paranoid_install.runner import Runner
 
 _SECTOR = 512
 _PROBE = 4096
+_MEMORY_MODULE = 256 * 1024**2
 
 
 @dataclass(frozen=True)
@@ -177,10 +178,14 @@ def partitions_of(disk: Disk, disks: Iterable[Disk]) -> tuple[str, ...]:
 
 
 def memory() -> int:
-    """Bytes of memory that the kernel has to give out, from /proc/meminfo."""
+    """Bytes of memory that this machine was given.
+
+    /proc/meminfo counts what the kernel has to give out; firmware and the kernel itself took some
+    of it before. Memory comes in multiples of 256 MiB, so the next one is what was given.
+    """
     for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
         if line.startswith("MemTotal:"):
-            return int(line.split()[1]) * 1024
+            return -(-int(line.split()[1]) * 1024 // _MEMORY_MODULE) * _MEMORY_MODULE
     raise RuntimeError("/proc/meminfo: no MemTotal line")
 
 

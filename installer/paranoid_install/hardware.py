@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paranoid_install import nixlang
@@ -47,6 +48,14 @@ class _Entry:
     mount_point: str
     attributes: dict[str, Node]
     body: Node
+
+
+def read(path: Path) -> str:
+    """The text of a hardware-configuration.nix. Raises HardwareError for what is not UTF-8."""
+    try:
+        return path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise HardwareError(f"is not UTF-8 (byte {error.start})") from None
 
 
 def patch(text: str, wanted: Patch) -> str:

@@ -28,9 +28,10 @@ def patch_file(file: Path, tmpfs_size: str) -> bool:
     """
     try:
         size = MemorySize.parse(tmpfs_size) if tmpfs_size else default_tmpfs_size()
-        text = file.read_text(encoding="utf-8")
     except ValueError as error:
         raise SpecError("--tmpfs-size", str(error)) from error
+    try:
+        text = hardware.read(file)
     except OSError as error:
         raise SpecError(str(file), f"cannot be read ({error.strerror})", "check it") from error
     new = hardware.patch(text, wanted(layout("bios"), str(size)))

@@ -161,7 +161,8 @@ def _answer(setting: Setting, value: object, source: str) -> tuple[str, ...]:
         return tuple(value)
     if isinstance(value, str):
         return (value,)
-    if isinstance(value, int) and not isinstance(value, bool):
+    # A longer number means nothing here, and Python refuses to print one of 4,300 digits.
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63:
         return (str(value),)
     form = "a string or a list of strings" if setting.many else "a string or a whole number"
     raise SpecError(source, f"is not {form}", "see docs/reference.md")

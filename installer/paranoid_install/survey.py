@@ -202,18 +202,16 @@ def _others(runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout) -
 
 def _system(path: str) -> System:
     file = Path(path) / "etc/paranoid/layout.json"
-    declared: Mapping[str, Any] | None = None
-    if file.exists():
-        try:
-            declared = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise SpecError(
-                str(file), f"cannot be read ({error})", "build the system again"
-            ) from error
-        missing = {"version", "firmware", "tmpfsSize", "labels"} - set(declared or {})
-        if missing or not isinstance(declared, dict) or declared["version"] != 1:
-            problem = f"is of another version than this installer ({', '.join(sorted(missing))})"
-            raise SpecError(str(file), problem, "build the system with modules of the same release")
+    if not file.exists():
+        return System(path, keys.of_system(path))
+    try:
+        declared = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise SpecError(str(file), f"cannot be read ({error})", "build the system again") from error
+    known = isinstance(declared, dict) and declared.get("version") == 1
+    if not known or not {"firmware", "tmpfsSize", "labels"} <= set(declared):
+        problem = "is not the description of a layout that this installer knows"
+        raise SpecError(str(file), problem, "build the system with modules of the same release")
     return System(path, keys.of_system(path), declared)
 
 

@@ -9,7 +9,7 @@ MIB = 1024**2
 
 _UNITS = {"": 1, "K": 1024, "M": MIB, "G": 1024**3, "T": 1024**4}
 # ASCII digits alone: int() would also take the digits of other scripts and underscores.
-_SIZE = re.compile(r"([0-9]{1,18})([KMGT]?)", re.IGNORECASE | re.ASCII)
+_SIZE = re.compile(r"([0-9]{1,19})([KMGT]?)", re.IGNORECASE | re.ASCII)
 _PERCENT = re.compile(r"([0-9]{1,3})%", re.ASCII)
 _HINT = "write a whole number with K, M, G or T (powers of 1024), like 512M or 2G"
 

@@ -1,0 +1,174 @@
+"""What the live system does with each answer of the installer, with stand-ins for its programs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+AUTOINSTALL = Path(__file__).parents[2] / "iso" / "autoinstall"
+
+
+class Machine:
+    """A live system with consoles tty1 and ttyS0, whose programs do as they are told."""
+
+    def __init__(self, directory: Path) -> None:
+        self.bin = directory / "bin"
+        self.devices = directory / "dev"
+        self.log = directory / "log"
+        self.calls = directory / "calls"
+        self.active = directory / "active"
+        for made in (self.bin, self.devices):
+            made.mkdir()
+        for console in ("tty1", "ttyS0"):
+            (self.devices / console).touch()
+        self.active.write_text("tty0 ttyS0\n")
+        self.calls.touch()
+        for name in ("paranoid-install", "boot-installed", "udevadm"):
+            self.program(name, "")
+        self.program("systemctl", '[ "$1" != is-system-running ] || echo running')
+
+    def program(self, name: str, body: str) -> None:
+        path = self.bin / name
+        path.write_text(f'#!/bin/sh\necho {name} "$@" >> {self.calls}\n{body}\n')
+        path.chmod(0o755)
+
+    def run(self, *, installed: str = "boot", refused: str = "wait") -> int:
+        environment = {
+            "PATH": f"{self.bin}:{os.environ['PATH']}",
+            "ANSWERS": "/etc/paranoid/answers.toml",
+            "WHEN_INSTALLED": installed,
+            "WHEN_REFUSED": refused,
+            "AUTOINSTALL_LOG": str(self.log),
+            "AUTOINSTALL_CONSOLES": str(self.active),
+            "AUTOINSTALL_DEVICES": str(self.devices),
+        }
+        done = subprocess.run(
+            [AUTOINSTALL], env=environment, capture_output=True, check=False, timeout=30
+        )
+        return done.returncode
+
+    @property
+    def called(self) -> list[str]:
+        return [c for c in self.calls.read_text().splitlines() if "is-system-running" not in c]
+
+    @property
+    def shells(self) -> list[str]:
+        return [c.split()[-1] for c in self.called if c.startswith("systemctl start")]
+
+
+BOTH_SHELLS = ["paranoid-shell@tty1.service", "paranoid-shell@ttyS0.service"]
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def ends_with(code: int, machine: Machine, *, installed: bool = False) -> None:
+    machine.program("paranoid-install", f"echo a word of the installer; exit {code}")
+    machine.program("boot-installed", "exit 0" if installed else "exit 1")
+
+
+def test_it_waits_for_udev_and_then_installs_as_the_image_answers(machine: Machine) -> None:
+    machine.run()
+    assert machine.called[:2] == [
+        "udevadm settle --timeout=60",
+        "paranoid-install --plain --answers /etc/paranoid/answers.toml",
+    ]
+
+
+def test_what_the_installer_says_is_on_every_console_and_in_the_log(machine: Machine) -> None:
+    machine.program("paranoid-install", "echo one; echo two >&2; exit 5")
+    machine.run()
+    for place in (machine.devices / "tty1", machine.devices / "ttyS0", machine.log):
+        assert place.read_text().startswith("one\ntwo\n")
+
+
+def test_a_console_that_is_not_there_stops_nothing(machine: Machine) -> None:
+    (machine.devices / "ttyS0").unlink()
+    (machine.devices / "ttyS0").mkdir()  # opening it for writing fails
+    ends_with(0, machine)
+    assert machine.run() == 0
+    assert "a word of the installer" in (machine.devices / "tty1").read_text()
+
+
+def test_after_an_installation_that_powers_off_nothing_more_is_done(machine: Machine) -> None:
+    ends_with(0, machine)
+    machine.program("systemctl", "echo stopping")
+    assert machine.run() == 0
+    assert machine.shells == []
+
+
+def test_after_an_installation_that_does_nothing_more_a_person_gets_a_shell(
+    machine: Machine,
+) -> None:
+    ends_with(0, machine)
+    assert machine.run() == 0
+    assert machine.shells == BOTH_SHELLS
+
+
+@pytest.mark.parametrize("code", [1, 5, 6, 7, 130, 143])
+def test_a_failure_waits_for_a_person_whatever_the_image_says_of_refusals(
+    machine: Machine, code: int
+) -> None:
+    ends_with(code, machine, installed=True)
+    assert machine.run(refused="poweroff", installed="poweroff") == code
+    assert machine.shells == BOTH_SHELLS
+    assert f"exit code {code}" in machine.log.read_text()
+    assert not any("poweroff" in call or "kexec" in call for call in machine.called)
+
+
+@pytest.mark.parametrize("code", [2, 3, 4])
+def test_a_refusal_waits_for_a_person(machine: Machine, code: int) -> None:
+    ends_with(code, machine)
+    assert machine.run() == code
+    assert machine.shells == BOTH_SHELLS
+    assert "systemctl poweroff" not in machine.called
+
+
+@pytest.mark.parametrize("code", [2, 3, 4])
+def test_a_refusal_powers_off_where_the_image_says_so(machine: Machine, code: int) -> None:
+    ends_with(code, machine)
+    assert machine.run(refused="poweroff") == code
+    assert machine.called[-1] == "systemctl poweroff"
+    assert machine.shells == []
+
+
+def test_a_machine_that_is_installed_boots_from_its_disk(machine: Machine) -> None:
+    ends_with(3, machine, installed=True)
+    assert machine.run() == 3
+    assert machine.called[-2:] == ["boot-installed --check", "boot-installed"]
+    assert machine.shells == []
+    assert "installed already" in (machine.devices / "ttyS0").read_text()
+
+
+def test_a_machine_that_is_installed_and_does_not_boot_waits_for_a_person(
+    machine: Machine,
+) -> None:
+    ends_with(3, machine)
+    machine.program("boot-installed", '[ "${1-}" = --check ] || { echo no kernel; exit 1; }')
+    assert machine.run() == 3
+    assert "no kernel" in machine.log.read_text()
+    assert machine.shells == BOTH_SHELLS
+
+
+@pytest.mark.parametrize(("when", "last"), [
+    ("poweroff", "systemctl poweroff"),
+    ("wait", "systemctl start --no-block paranoid-shell@ttyS0.service"),
+])  # fmt: skip
+def test_the_image_says_what_else_becomes_of_an_installed_machine(
+    machine: Machine, when: str, last: str
+) -> None:
+    ends_with(3, machine, installed=True)
+    assert machine.run(installed=when) == 3
+    assert machine.called[-1] == last
+    assert "boot-installed" not in machine.called
+
+
+def test_only_a_refusal_looks_for_an_installed_machine(machine: Machine) -> None:
+    ends_with(4, machine, installed=True)
+    machine.run()
+    assert "boot-installed --check" not in machine.called

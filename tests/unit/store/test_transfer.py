@@ -1,0 +1,170 @@
+"""Who copies is decided before anything is written, and the reason is data."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.store.recording import Recording
+
+from paranoid_install import store
+from paranoid_install.errors import CommandFailed
+from paranoid_install.store import nar, place, transfer, worker
+
+A = "/nix/store/" + "0" * 32 + "-a"
+B = "/nix/store/" + "1" * 32 + "-b"
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Path:
+    for path in (A, B):
+        (tmp_path / "live" / path[1:]).mkdir(parents=True)
+        (tmp_path / "live" / path[1:] / "f").write_bytes(path.encode())
+    return tmp_path / "live"
+
+
+def answers(live: Path) -> Recording:
+    dump = ""
+    for path in (A, B):
+        digest = nar.digest(f"{live}{path}")
+        dump += f"{path}\n{digest.sha256}\n{digest.size}\n\n1\n{A}\n"
+    return Recording({("--requisites",): f"{A}\n{B}\n", ("--dump-db",): dump, ("--load-db",): ""})
+
+
+def test_a_remote_store_is_left_to_nixos_install(tmp_path: Path) -> None:
+    runner = Recording()
+    report = store.put(runner, B, tmp_path, store="ssh://builder")
+    assert (report.method, report.copied) == (store.Method.LEFT, 0)
+    assert report.reason == "the store ssh://builder is not one of this machine's"
+    assert runner.calls == []
+
+
+def test_so_is_one_that_has_not_got_the_path(tmp_path: Path) -> None:
+    failure = CommandFailed(("nix-store",), "exit code 1", 1, (f"error: path '{B}' is not valid",))
+    report = store.put(Recording({("--requisites",): failure}), B, tmp_path, store="auto")
+    assert report.method is store.Method.LEFT
+    assert "is not valid" in report.reason
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_so_is_one_where_a_registered_path_is_missing(live: Path, tmp_path: Path) -> None:
+    runner = answers(live)
+    (live / A[1:]).rename(tmp_path / "gone")
+    report = store.put(runner, B, tmp_path / "mnt", store=str(live))
+    assert report.method is store.Method.LEFT
+    assert report.reason == f"{A} is not in {live}/nix/store"
+    assert not (tmp_path / "mnt").exists()
+
+
+def test_the_store_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NIX_REMOTE", "https://cache.example")
+    assert "https://cache.example" in store.put(Recording(), B, Path("/mnt")).reason
+
+
+def test_paths_are_in_place_before_they_are_registered(live: Path, tmp_path: Path) -> None:
+    seen: list[list[str]] = []
+    runner = answers(live)
+    inner = runner.run
+
+    def run(*argv: str, **options: object) -> object:
+        if "--load-db" in argv:
+            seen.append(sorted(p.name for p in (tmp_path / "mnt/nix/store").iterdir()))
+        return inner(*argv)
+
+    runner.run = run  # type: ignore[method-assign, assignment]
+    calls: list[tuple[int, int, int, int]] = []
+    report = store.put(
+        runner,
+        B,
+        tmp_path / "mnt",
+        workers=1,
+        store=str(live),
+        progress=lambda *numbers: calls.append(numbers),
+    )
+    assert seen == [[A[11:], B[11:]]]
+    assert (report.copied, report.skipped, report.method) == (2, 0, store.Method.DIRECTORY)
+    assert calls[-1] == (report.bytes, report.bytes, 2, 2)
+    assert calls == sorted(calls)
+
+
+def test_a_damaged_path_is_named_and_nothing_is_registered(live: Path, tmp_path: Path) -> None:
+    runner = answers(live)
+    (live / A[1:] / "f").write_bytes(b"other")
+    with pytest.raises(store.StoreError, match=f"{A}: damaged"):
+        store.put(runner, B, tmp_path / "mnt", workers=1, store=str(live))
+    assert not any("--load-db" in call for call in runner.calls)
+    assert not (tmp_path / "mnt/nix/store" / place.STAGING).exists()
+
+
+def test_the_second_run_copies_only_what_is_not_whole(live: Path, tmp_path: Path) -> None:
+    runner = answers(live)
+    store.put(runner, B, tmp_path / "mnt", workers=1, store=str(live))
+    (tmp_path / "mnt" / A[1:] / "f").chmod(0o644)
+    (tmp_path / "mnt" / A[1:] / "f").write_bytes(b"")
+    report = store.put(runner, B, tmp_path / "mnt", workers=1, store=str(live))
+    assert (report.copied, report.skipped) == (1, 1)
+    assert nar.digest(f"{tmp_path}/mnt{A}") == nar.digest(f"{live}{A}")
+
+
+sizes = st.lists(st.integers(1, 2**31), max_size=60)
+
+
+def tasks(of: list[int]) -> list[place.Expected]:
+    return [place.Expected(f"{i:032}-x", "", size) for i, size in enumerate(of)]
+
+
+@given(sizes)
+def test_batches_are_all_the_paths_in_order(of: list[int]) -> None:
+    batches = transfer._batches(tasks(of))
+    assert list(itertools.chain(*batches)) == tasks(of)
+
+
+@given(sizes, st.integers(1, 8))
+def test_shares_are_all_the_paths_once_and_none_is_far_above_the_rest(
+    of: list[int], count: int
+) -> None:
+    shares = transfer._shares(tasks(of), count)
+    assert sorted((t for s in shares for t in s), key=lambda t: t.name) == tasks(of)
+    loads = [sum(task.size + 64 * 1024 for task in share) for share in shares]
+    assert max(loads) - min(loads) <= max(of, default=0) + 64 * 1024
+
+
+def test_the_worker_program_answers_in_json(
+    live: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    target = place.Target(tmp_path / "mnt/nix/store")
+    target.open()
+    digest = nar.digest(f"{live}{A}")
+    good = place.Expected(A[11:], digest.sha256, digest.size)
+    bad = place.Expected(B[11:], digest.sha256, digest.size)
+    argv = worker.arguments(live / "nix/store", target, verify=True)
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(worker.line(good)))
+    assert worker.main(argv) == 0
+    assert json.loads(capsys.readouterr().out) == {"done": good.name}
+
+    monkeypatch.setattr("sys.stdin", io.StringIO(worker.line(bad)))
+    assert worker.main(argv) == 1
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["subject"] == B
+    assert answer["problem"].startswith("damaged: ")
+    assert target.stopped
+
+
+def test_a_stopped_worker_begins_nothing(live: Path, tmp_path: Path) -> None:
+    target = place.Target(tmp_path / "mnt/nix/store")
+    target.open()
+    target.stop()
+    done: list[str] = []
+    task = place.Expected(A[11:], "", 1)
+    worker.copy_all(live / "nix/store", target, [task], done.append, verify=True)
+    assert done == []
+    assert not (target.store / task.name).exists()
