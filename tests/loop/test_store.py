@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from bench import corpus
 
+from bench import corpus
 from paranoid_install import store
 from paranoid_install.runner import ShRunner
 from paranoid_install.store import closure, nar, place

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.nix.conftest import ROOT, Nix
 
 from paranoid_install import policy
+from tests.nix.conftest import ROOT, Nix
 
 Library = Callable[[str], Any]
 Program = Callable[[str], str]

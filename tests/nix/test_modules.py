@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.nix.conftest import ROOT, Nix
-from tests.nix.test_library import check_rules, exposed
 
 from paranoid_install import policy
+from tests.nix.conftest import ROOT, Nix
+from tests.nix.test_library import check_rules, exposed
 
 Machines = Callable[[str], Any]
 Library = Callable[[str], Any]

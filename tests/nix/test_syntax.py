@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from tests.nix.conftest import ROOT, Nix
 
 FOLDERS = ("nix", "iso", "tests", "scripts", "bench")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.store.recording import Recording
 
 from paranoid_install.errors import CommandFailed
 from paranoid_install.store import closure
 from paranoid_install.store.errors import StoreError
+from tests.unit.store.recording import Recording
 
 A = "/nix/store/" + "0" * 32 + "-glibc"
 B = "/nix/store/" + "1" * 32 + "-nixos-system"

@@ -6,10 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
-from tests.unit.store.recording import Recording
 
 from paranoid_install import store
 from paranoid_install.store import closure
+from tests.unit.store.recording import Recording
 
 A = "/nix/store/" + "0" * 32 + "-a"
 

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.store.recording import Recording
 
 from paranoid_install import store
 from paranoid_install.errors import CommandFailed
 from paranoid_install.store import nar, place, transfer, worker
+from tests.unit.store.recording import Recording
 
 A = "/nix/store/" + "0" * 32 + "-a"
 B = "/nix/store/" + "1" * 32 + "-b"

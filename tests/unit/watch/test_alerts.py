@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.watch.profile import PROFILE
-from tests.unit.watch.trail import Exec, scan
 
 from paranoid_install.errors import SpecError
 from paranoid_install.watch.alerts import Alert, Limit, Origin, execution
 from paranoid_install.watch.sinks import MESSAGE_ID, File, Journal, Text, Webhook, datagram
+from tests.unit.watch.profile import PROFILE
+from tests.unit.watch.trail import Exec, scan
 
 hostile = st.binary(min_size=1, max_size=40).filter(lambda raw: b"\0" not in raw)
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from tests.unit.watch.trail import Exec
-
 from paranoid_install.watch.events import EVENT_BYTES, Counts, Event, Joiner
 from paranoid_install.watch.records import Record, parse
+from tests.unit.watch.trail import Exec
 
 
 def records(one: Exec, *, eoe: bool = False) -> list[Record]:

@@ -6,6 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+
+from paranoid_install import policy
+from paranoid_install.errors import SpecError
+from paranoid_install.watch.events import Counts, PathItem
+from paranoid_install.watch.judge import Judge
+from paranoid_install.watch.rules import Allow, read
+from paranoid_install.watch.scan import Scanner
 from tests.unit.watch.trail import (
     BASH,
     DATA,
@@ -20,13 +27,6 @@ from tests.unit.watch.trail import (
     rules,
     scan,
 )
-
-from paranoid_install import policy
-from paranoid_install.errors import SpecError
-from paranoid_install.watch.events import Counts, PathItem
-from paranoid_install.watch.judge import Judge
-from paranoid_install.watch.rules import Allow, read
-from paranoid_install.watch.scan import Scanner
 
 SRV = "fe:03"
 SCRIPT = ("/srv/foo.sh", SRV)

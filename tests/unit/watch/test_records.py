@@ -7,8 +7,6 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.watch.profile import CHEAP
-from tests.unit.watch.trail import encode
 
 from paranoid_install.watch.events import arguments
 from paranoid_install.watch.records import (
@@ -21,6 +19,8 @@ from paranoid_install.watch.records import (
     parse,
     visible,
 )
+from tests.unit.watch.profile import CHEAP
+from tests.unit.watch.trail import encode
 
 BODY = b'arch=c000003e syscall=59 exe="/srv/evil"'
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from tests.unit.watch.profile import PROFILE
-from tests.unit.watch.trail import BASH, DATA, DEVICE, HELLO, LOADER, PYTHON, STORE, Exec, scan
 
 from paranoid_install.watch import records
 from paranoid_install.watch import scan as scan_module
+from tests.unit.watch.profile import PROFILE
+from tests.unit.watch.trail import BASH, DATA, DEVICE, HELLO, LOADER, PYTHON, STORE, Exec, scan
 
 PROGRAMS = (
     HELLO,

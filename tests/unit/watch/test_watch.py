@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.unit.watch.trail import DATA, DEVICE, HELLO, Exec, rules
 
 from paranoid_install.errors import SpecError
 from paranoid_install.runner import ShRunner
@@ -23,6 +22,7 @@ from paranoid_install.watch.events import PathItem
 from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.rules import Allow
 from paranoid_install.watch.watch import Watch
+from tests.unit.watch.trail import DATA, DEVICE, HELLO, Exec, rules
 
 
 class Clock:

@@ -1,0 +1,48 @@
+#!/bin/bash
+# Second stage of the live system, PID 1: what systemd does on a NixOS live image, as far
+# as an install needs it. Then the job that the harness gave by QEMU's fw_cfg runs; what it
+# leaves in $OUT goes back as a tar stream on the virtio port paranoid.results, with its
+# output and exit code. Then the machine powers off, whatever happened.
+export PATH=/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin
+export HOME=/root LC_ALL=C.UTF-8
+
+mount -t tmpfs -o mode=755,nosuid,nodev tmpfs /run
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /tmp
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs -o mode=1777,nosuid,nodev tmpfs /dev/shm
+[ ! -d /sys/firmware/efi ] || mount -t efivarfs efivarfs /sys/firmware/efi/efivars
+
+ln -s /proc/self/fd /dev/fd
+/lib/systemd/systemd-udevd --daemon
+udevadm trigger --action=add --type=subsystems
+udevadm trigger --action=add --type=devices
+udevadm settle --timeout=60
+echo "live: devices settled after $(cut -d' ' -f1 /proc/uptime) s"
+
+# Nix as a live image has it: a database that knows the image's paths, and a channel.
+mkdir -p /etc/nix /nix/var/nix/profiles/per-user/root/channels
+printf '%s\n' 'build-users-group =' 'substituters =' > /etc/nix/nix.conf
+nix-store --load-db < /nix/store/nix-path-registration
+ln -s /nix/store/*-minios-channel /nix/var/nix/profiles/per-user/root/channels/nixpkgs
+
+# Debian has no nixos-install: ours stands in for it.
+for program in nixos-install nixos-generate-config nixos-enter; do
+  ln -s "/project/tests/standin/$program" "/usr/local/bin/$program"
+done
+export PYTHONPATH=/project/installer PYTHONDONTWRITEBYTECODE=1
+printf '#!/bin/sh\nexec python3 -m paranoid_install "$@"\n' > /usr/local/bin/paranoid-install
+chmod 755 /usr/local/bin/paranoid-install
+
+export OUT=/run/results
+mkdir $OUT
+fw_cfg=/sys/firmware/qemu_fw_cfg/by_name/opt/paranoid
+cat $fw_cfg/job/raw > /run/job
+cd /root || exit 1
+bash /run/job 2>&1 | tee $OUT/job-output
+echo "${PIPESTATUS[0]}" > $OUT/job-exit-code
+echo "live: job ended with $(cat $OUT/job-exit-code) after $(cut -d' ' -f1 /proc/uptime) s"
+findmnt --raw > $OUT/mounts-after
+tar -c -C $OUT -f /dev/virtio-ports/paranoid.results .
+sync
+busybox poweroff -f

@@ -1,0 +1,168 @@
+"""A small Debian of the host's own release: the live root, and what minios is made of."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tomllib
+from pathlib import Path
+
+from tests.vm.vmlab import cache
+from tests.vm.vmlab.process import LabError, run
+
+PACKAGES = cache.REPOSITORY / "tests/vm/live/packages.txt"
+
+# Downloaded and unpacked beside the root, not installed: its scripts would build an initrd.
+KERNEL = "linux-image-cloud-amd64"
+
+_SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
+
+# Neither is read by anything in the VM, and both cost time to write.
+_UNWANTED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
+
+_FETCH_KERNEL = f"""
+export APT_CONFIG="$MMDEBSTRAP_APT_CONFIG"
+image=$(apt-cache depends {KERNEL} | sed -n 's/^ *Depends: \\(linux-image-.*\\)$/\\1/p')
+cd "$1/boot" && apt-get -q download "$image"
+"""
+
+
+def release() -> str:
+    """The host's Debian release, by its code name."""
+    fields = dict(
+        line.split("=", 1)
+        for line in Path("/etc/os-release").read_text().splitlines()
+        if "=" in line
+    )
+    if fields.get("ID") != "debian":
+        raise LabError("the live root is built from the host's own release: this needs Debian")
+    return fields["VERSION_CODENAME"]
+
+
+def packages() -> list[str]:
+    lines = (line.split("#")[0].strip() for line in PACKAGES.read_text().splitlines())
+    return [line for line in lines if line]
+
+
+def python_dependencies() -> list[str]:
+    """What pyproject.toml says that the installer needs."""
+    project = tomllib.loads((cache.REPOSITORY / "pyproject.toml").read_text())
+    dependencies: list[str] = project["project"]["dependencies"]
+    return dependencies
+
+
+def build() -> Path:
+    """A directory with root.squashfs (the live root) and debian/ (see minios/parts.nix)."""
+    name = cache.key(
+        release(),
+        "\n".join(packages()),
+        "\n".join(python_dependencies()),
+        Path(__file__).read_bytes(),
+    )
+    return cache.build("live", name, _make)
+
+
+def _make(work: Path) -> None:
+    tree = work / "tree"
+    _bootstrap(tree)
+    _unpack_kernel(tree, work / "debian/kernel")
+    _collect(tree, work / "debian")
+    _install_python(tree)
+    _squash(tree, work / "root.squashfs")
+    shutil.rmtree(tree)
+
+
+def _bootstrap(tree: Path) -> None:
+    excluded = [f"--dpkgopt=path-exclude={path}" for path in _UNWANTED]
+    source = [path for path in _SOURCES if Path(path).exists()][:1]
+    run(
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=essential",
+        "--skip=cleanup/reproducible",
+        f"--include={','.join(packages())}",
+        '--aptopt=Acquire::Languages "none"',
+        *excluded,
+        f"--customize-hook={_FETCH_KERNEL}",
+        release(),
+        tree,
+        *source,
+        seconds=900,
+    )
+
+
+def _unpack_kernel(tree: Path, target: Path) -> None:
+    """The kernel as parts.nix takes it, and its modules in the root as udev wants them."""
+    [package] = (tree / "boot").glob("linux-image-*.deb")
+    unpacked = target.parent / "unpacked"
+    unpacked.mkdir(parents=True)
+    run("dpkg-deb", "-x", package, unpacked)
+    package.unlink()
+    # /lib is a link to usr/lib in the root, and newer kernel packages name that.
+    [modules] = [path for lib in ("lib", "usr/lib") for path in unpacked.glob(f"{lib}/modules/*")]
+    version = modules.name
+    shutil.copytree(modules, tree / "usr/lib/modules" / version)
+    run("depmod", "-b", tree, version)
+    target.mkdir(parents=True)
+    shutil.copytree(tree / "usr/lib/modules" / version, target / "modules")
+    shutil.copyfile(unpacked / f"boot/vmlinuz-{version}", target / "vmlinuz")
+    (target / "version").write_text(version + "\n")
+    shutil.rmtree(unpacked)
+
+
+def _collect(tree: Path, target: Path) -> None:
+    """The programs of minios out of the root, each with the libraries that it loads."""
+    bootstrap = target / "bootstrap/bin"
+    bootstrap.mkdir(parents=True)
+    [busybox] = [p for p in (tree / "bin/busybox", tree / "usr/bin/busybox") if p.exists()][:1]
+    shutil.copy(busybox, bootstrap / "busybox")
+
+    (target / "grub/sbin").mkdir(parents=True)
+    (target / "grub/lib").mkdir()
+    shutil.copy(tree / "usr/sbin/grub-install", target / "grub/sbin")
+    for name, library in libraries(tree, "/usr/sbin/grub-install").items():
+        shutil.copy(library, target / "grub/lib" / name)
+    shutil.copytree(tree / "usr/lib/grub/i386-pc", target / "grub/i386-pc")
+
+    (target / "systemd-boot").mkdir()
+    shutil.copy(tree / "usr/lib/systemd/boot/efi/systemd-bootx64.efi", target / "systemd-boot")
+
+
+def libraries(tree: Path, program: str) -> dict[str, Path]:
+    """The shared libraries of a program of the tree, its loader included, by name (ldd(1))."""
+    found = {}
+    for line in run("chroot", tree, "ldd", program).splitlines():
+        words = line.split()
+        paths = [word for word in words if word.startswith("/")]
+        if paths:
+            # Links are to be followed inside the tree; the name asked for is kept.
+            real = run("chroot", tree, "realpath", paths[-1]).strip()
+            found[Path(words[0]).name] = tree / real.lstrip("/")
+        elif "not found" in line:
+            raise LabError(f"{program}: a library is missing in the root: {line.strip()}")
+    return found
+
+
+def _install_python(tree: Path) -> None:
+    """The installer's dependencies, as wheels for the root's own Python."""
+    found = run(
+        "chroot", tree, "python3", "-c",
+        "import site, sys; print(*sys.version_info[:2], sep='.'); print(site.getsitepackages()[0])",
+    )  # fmt: skip
+    version, site = found.split()
+    run(
+        sys.executable, "-m", "pip", "install", "--quiet", "--no-compile",
+        "--no-warn-script-location",
+        "--python-version", version, "--only-binary", ":all:",
+        "--target", tree / site.lstrip("/"), *python_dependencies(),
+        seconds=600,
+    )  # fmt: skip
+    run("chroot", tree, "python3", "-m", "compileall", "-q", site)
+
+
+def _squash(tree: Path, image: Path) -> None:
+    run(
+        "mksquashfs", tree, image, "-comp", "zstd", "-Xcompression-level", "6",
+        "-quiet", "-no-progress",
+        seconds=600,
+    )  # fmt: skip
