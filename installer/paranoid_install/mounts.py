@@ -67,6 +67,9 @@ def users(mount_point: str) -> tuple[str, ...]:
 
     Those that another user's confinement hides are not found.
     """
+    if all(entry.mount_point != mount_point for entry in mount_table()):
+        # It would be asked of the file system above, in the end of the whole machine.
+        return ()
     device = Path(mount_point).stat().st_dev
     found = []
     for process in Path("/proc").iterdir():
