@@ -59,7 +59,7 @@ in
       add its directory to `environment.persistence."${persist}".directories`'';
 
     size = lib.mkOption {
-      type = lib.types.strMatching "[1-9][0-9]*[kKmMgG%]";
+      type = lib.types.strMatching "[1-9][0-9]*[kKmMgGtT%]?";
       default = layout.root.size;
       example = "50%";
       description = ''
