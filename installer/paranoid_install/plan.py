@@ -26,6 +26,7 @@ from paranoid_install.actions import (
     Mount,
     PatchHardware,
     Run,
+    ScanPartitions,
     WaitForNodes,
     WriteFile,
     WriteRecord,
@@ -167,6 +168,7 @@ class _Build:
         if self._image:
             yield CreateImage(disk.path, disk.size)
             yield AttachLoop(disk.path)
+            yield ScanPartitions()
         if disk.signatures:
             # Partitions first: their signatures would show through the new table.
             yield Run(("wipefs", "--all", "--force", *self._found.partitions, self._device))

@@ -1,0 +1,62 @@
+"""The closed set of things a plan can do. Each is data, prints as a line one could type, and acts.
+
+A new need is a new action here, not a callback in a plan.
+"""
+
+from __future__ import annotations
+
+from paranoid_install.actions.base import Action, Machine
+from paranoid_install.actions.data import as_data, undo_of
+from paranoid_install.actions.disk import (
+    AttachLoop,
+    CheckDisk,
+    CreateImage,
+    DetachLoop,
+    ScanPartitions,
+    WaitForNodes,
+)
+from paranoid_install.actions.files import (
+    CloseJournal,
+    KeepJournal,
+    PatchHardware,
+    WriteFile,
+    WriteRecord,
+    write,
+)
+from paranoid_install.actions.identity import (
+    GenerateHostKey,
+    GenerateMachineId,
+    GenerateRootPassword,
+)
+from paranoid_install.actions.mount import MakeDirectory, Mount, Unmount
+from paranoid_install.actions.programs import Run
+from paranoid_install.actions.system import CheckInstalled, CopyClosure, MendRoots
+
+__all__ = [
+    "Action",
+    "AttachLoop",
+    "CheckDisk",
+    "CheckInstalled",
+    "CloseJournal",
+    "CopyClosure",
+    "CreateImage",
+    "DetachLoop",
+    "GenerateHostKey",
+    "GenerateMachineId",
+    "GenerateRootPassword",
+    "KeepJournal",
+    "Machine",
+    "MakeDirectory",
+    "MendRoots",
+    "Mount",
+    "PatchHardware",
+    "Run",
+    "ScanPartitions",
+    "Unmount",
+    "WaitForNodes",
+    "WriteFile",
+    "WriteRecord",
+    "as_data",
+    "undo_of",
+    "write",
+]

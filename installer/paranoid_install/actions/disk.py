@@ -1,0 +1,137 @@
+"""On the disk and its loop device, before any file system is mounted."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from paranoid_install import disks
+from paranoid_install.actions.base import Action, Machine, Passing, Plain
+from paranoid_install.disks import Disk
+from paranoid_install.errors import CommandFailed, Refusal, RefusedError
+from paranoid_install.layout import LOOP
+from paranoid_install.selection import Needs, refusals
+from paranoid_install.survey import with_probe
+
+
+@dataclass(frozen=True)
+class CheckDisk(Plain):
+    """Look at the disk once more right before it is written: is it the same, is it still free?"""
+
+    disk: Disk
+    needs: Needs
+
+    @property
+    def line(self) -> str:
+        return f"wipefs --no-act {shlex.quote(self.disk.path)}"
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("wipefs", "blkid")
+
+    def apply(self, machine: Machine) -> None:
+        now, _ = with_probe(machine.runner, self.disk)
+        reasons = refusals(now, self.needs)
+        for name in ("size", "serial", "wwn", "model"):
+            before, after = getattr(self.disk, name), getattr(now, name)
+            if before != after:
+                problem = f"its {name} was {before!r} when it was chosen and is {after!r} now"
+                reasons = (Refusal("changed", problem, "start again"), *reasons)
+        if reasons:
+            raise RefusedError(self.disk.path, reasons)
+
+
+@dataclass(frozen=True)
+class CreateImage(Plain):
+    """Make a sparse image file of `size` bytes. It is kept when the run fails."""
+
+    path: str
+    size: int
+
+    @property
+    def line(self) -> str:
+        return shlex.join(["truncate", f"--size={self.size}", self.path])
+
+    def apply(self, machine: Machine) -> None:  # noqa: ARG002
+        with Path(self.path).open("ab") as file:
+            file.truncate(self.size)
+
+
+@dataclass(frozen=True)
+class AttachLoop(Passing):
+    """Attach an image file as a loop device with partitions."""
+
+    path: str
+
+    @property
+    def line(self) -> str:
+        return shlex.join(["losetup", "--find", "--show", "--partscan", self.path]) + f"  # {LOOP}"
+
+    @property
+    def undo(self) -> Action:
+        return DetachLoop(self.path)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("losetup",)
+
+    def apply(self, machine: Machine) -> None:
+        result = machine.runner.run("losetup", "--find", "--show", "--partscan", self.path)
+        device = result.stdout.strip()
+        if not device.startswith("/dev/loop"):
+            raise CommandFailed(result.argv, f"printed {device!r}, which is no loop device", 0)
+        machine.learn(LOOP, device)
+
+
+@dataclass(frozen=True)
+class ScanPartitions(Passing):
+    """Tell the kernel which partitions a loop device has, where it has some already.
+
+    A kernel built without this table's parser does not scan it, whatever losetup(8) asks for;
+    partx(8) reads the table itself. It ends with 1 where there is none yet.
+    """
+
+    @property
+    def line(self) -> str:
+        return f"partx --update {LOOP}"
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("partx",)
+
+    def apply(self, machine: Machine) -> None:
+        machine.runner.run("partx", "--update", machine.device(LOOP), ok=(0, 1))
+
+
+@dataclass(frozen=True)
+class DetachLoop(Passing):
+    """Detach the image file's loop device."""
+
+    path: str
+
+    @property
+    def line(self) -> str:
+        return f"losetup --detach {LOOP}"
+
+    def in_effect(self, machine: Machine) -> bool:
+        """Whether the device still belongs to this file; its number may be another's by now."""
+        node = Path("/sys/class/block", Path(machine.device(LOOP)).name, "loop/backing_file")
+        return node.exists() and node.read_text(errors="replace").strip() == self.path
+
+    def apply(self, machine: Machine) -> None:
+        machine.runner.run("losetup", "--detach", machine.device(LOOP))
+
+
+@dataclass(frozen=True)
+class WaitForNodes(Passing):
+    """Wait until the kernel and udev have made the partitions' device nodes."""
+
+    paths: tuple[str, ...]
+
+    @property
+    def line(self) -> str:
+        return shlex.join(["udevadm", "wait", "--settle", *self.paths])
+
+    def apply(self, machine: Machine) -> None:
+        disks.wait_for_nodes(machine.runner, tuple(machine.device(path) for path in self.paths))

@@ -1,0 +1,116 @@
+"""Files on the target."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from paranoid_install import hardware, record
+from paranoid_install.actions.base import Action, Machine, Passing, Plain
+from paranoid_install.journal import RUN_JOURNAL, JournalFile, Value
+
+
+@dataclass(frozen=True)
+class KeepJournal(Passing):
+    """From here on keep the journal on the target too: what is in /run ends with the machine."""
+
+    path: str
+
+    @property
+    def line(self) -> str:
+        return f"tail --follow {RUN_JOURNAL} > {shlex.quote(self.path)} &"
+
+    @property
+    def undo(self) -> Action:
+        return CloseJournal(self.path)
+
+    def apply(self, machine: Machine) -> None:
+        path = Path(self.path)
+        if machine.log is not None:
+            write(path, machine.log.this_run(), 0o600)
+        machine.journal.listeners.append(JournalFile(path))
+
+
+@dataclass(frozen=True)
+class CloseJournal(Passing):
+    """Close the journal on the target, whose file system would be busy otherwise."""
+
+    path: str
+
+    @property
+    def line(self) -> str:
+        return f"kill %tail  # the journal on the target, {shlex.quote(self.path)}"
+
+    def apply(self, machine: Machine) -> None:
+        for listener in tuple(machine.journal.listeners):
+            if isinstance(listener, JournalFile) and str(listener.path) == self.path:
+                machine.journal.listeners.remove(listener)
+                listener.close()
+
+
+@dataclass(frozen=True)
+class WriteFile(Plain):
+    """Write a text file whole; whoever looks sees the old one or the new one."""
+
+    path: str
+    text: str
+    mode: int = 0o644
+
+    @property
+    def line(self) -> str:
+        return f"cat > {shlex.quote(self.path)}  # {len(self.text.encode())} bytes"
+
+    def apply(self, machine: Machine) -> None:  # noqa: ARG002
+        write(Path(self.path), self.text, self.mode)
+
+
+@dataclass(frozen=True)
+class PatchHardware(Plain):
+    """Patch the hardware-configuration.nix that nixos-generate-config wrote."""
+
+    path: str
+    patch: hardware.Patch
+
+    @property
+    def line(self) -> str:
+        options = " ".join(self.patch.root_options)
+        return f"paranoid-install patch {shlex.quote(self.path)}  # / gets {options}"
+
+    def apply(self, machine: Machine) -> None:  # noqa: ARG002
+        path = Path(self.path)
+        write(path, hardware.patch(hardware.read(path), self.patch), 0o644)
+
+
+@dataclass(frozen=True)
+class WriteRecord(Plain):
+    """Write the install record onto the persist root. No secret is in it."""
+
+    root: str
+    path: str
+    static: tuple[tuple[str, Value], ...]
+
+    @property
+    def line(self) -> str:
+        return f"cat > {shlex.quote(self.root + self.path)}  # the install record"
+
+    def apply(self, machine: Machine) -> None:
+        text = record.render(dict(self.static), machine.facts)
+        write(Path(self.root + self.path), text, 0o644)
+        machine.learn("record", self.path)
+
+
+def write(path: Path, text: str, mode: int) -> None:
+    """Replace a file in one move, its content on the disk before its name.
+
+    Raises OSError. The mode is set before the content: a secret is never readable in between.
+    """
+    new = path.with_name(f".{path.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), mode)
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(path)

@@ -1,0 +1,35 @@
+"""Running a program."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from paranoid_install.actions.base import Machine, Plain, lines
+from paranoid_install.runner import SECONDS
+
+
+@dataclass(frozen=True)
+class Run(Plain):
+    """Run a program. `progress` shows its output as it comes; `seconds` None: no time limit."""
+
+    argv: tuple[str, ...]
+    env: tuple[tuple[str, str], ...] = ()
+    seconds: float | None = SECONDS
+    progress: bool = False
+
+    @property
+    def line(self) -> str:
+        return shlex.join([*(f"{name}={value}" for name, value in self.env), *self.argv])
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return self.argv[:1]
+
+    def apply(self, machine: Machine) -> None:
+        machine.runner.run(
+            *(machine.device(word) for word in self.argv),
+            env=dict(self.env),
+            timeout=self.seconds,
+            on_line=lines(machine) if self.progress else None,
+        )
