@@ -18,6 +18,7 @@ from paranoid_install.runner import Runner
 
 _SECTOR = 512
 _PROBE = 4096
+_CLASS = Path("/sys/class/block")
 _MEMORY_MODULE = 256 * 1024**2
 
 
@@ -262,7 +263,7 @@ def _live_devices(mounts: tuple[MountEntry, ...]) -> dict[str, str]:
     that holds their backing file, through device mapper and RAID to their members.
     """
     essential = ("/", "/nix", "/nix/store", "/nix/.ro-store", "/iso", "/boot", "/usr", "/run/live")
-    by_number = {_dev_number(path.name): path.name for path in Path("/sys/class/block").iterdir()}
+    by_number = {_dev_number(path.name): path.name for path in _CLASS.iterdir()}
     found: dict[str, str] = {}
     pending = [
         (by_number[m.device_number], f"the running system's {m.mount_point} is on it")
@@ -300,7 +301,7 @@ def _loops_of(file: Path) -> list[str]:
     real = str(file.resolve())
     return [
         node.name
-        for node in sorted(Path("/sys/class/block").iterdir())
+        for node in sorted(_CLASS.iterdir())
         if node.name.startswith("loop") and _attribute(node, "loop/backing_file") == real
     ]
 
@@ -335,7 +336,7 @@ def _is_claimed(path: str) -> bool:
 
 
 def _class(name: str) -> Path:
-    return Path("/sys/class/block") / name
+    return _CLASS / name
 
 
 def _attribute(sys: Path, *names: str) -> str:

@@ -120,7 +120,10 @@ class ShRunner:
         stdout = _Output(tail, secret, on_line, keep=True)
         stderr = _Output(tail, secret, on_line, keep=False)
         start = time.monotonic()
-        code = _spawn(program, argv[1:], stdin, timeout, environ, stdout, stderr, self._shield)
+        try:
+            code = _spawn(program, argv[1:], stdin, timeout, environ, stdout, stderr, self._shield)
+        except _NotStartedError as error:
+            raise CommandFailed(shown, f"cannot be started ({error})", None) from error
         seconds = time.monotonic() - start
         stdout.close()
         stderr.close()
@@ -135,6 +138,10 @@ class ShRunner:
             )
             raise CommandFailed(shown, problem, code, tuple(tail))
         return Result(argv, code if code is not None else 0, stdout.text, seconds)
+
+
+class _NotStartedError(Exception):
+    """The program is there, and the kernel would not run it."""
 
 
 class _Output:
@@ -199,6 +206,8 @@ def _spawn(
         "_err": stderr,
         "_no_out": True,
         "_no_err": True,
+        # Or sh keeps all output for a program that might be piped behind this one.
+        "_no_pipe": True,
         "_tty_out": False,
         "_env": environ,
         "_new_session": False,
@@ -218,6 +227,9 @@ def _spawn(
             # sh's own time limit is watched by polling, a tenth of a second for every command.
             limit = _Limit(running.process.pgid, timeout)
         running.wait()
+    except sh.ForkException as error:
+        # Its interpreter is missing, or the kernel gave no process.
+        raise _NotStartedError(str(error).strip().splitlines()[-1].strip()) from error
     except sh.ErrorReturnCode as error:
         return None if limit is not None and limit.passed else int(error.exit_code)
     except BaseException:

@@ -1,0 +1,88 @@
+"""Who may import whom, as docs/adr has it; and how large a module may grow."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+_PACKAGE = Path(__file__).parents[2] / "installer/paranoid_install"
+_FILES = sorted(p for p in _PACKAGE.rglob("*.py"))
+_NAMES = [str(p.relative_to(_PACKAGE)) for p in _FILES]
+
+# A library stands behind one module (or directory), so that it can be replaced there.
+_ONLY = {
+    "sh": ("runner.py",),
+    "pyudev": ("disks.py",),
+    "rich": ("ui/",),
+    "typer": ("cli.py",),
+    "tree_sitter": ("hardware.py",),
+    "tree_sitter_nix": ("hardware.py",),
+    "subprocess": (),
+}
+# What a pure or low module must not know of: everything that acts or shows.
+_ACTING = {"actions", "plan", "engine", "install", "cli", "ui", "guard", "survey", "recovery"}
+_MAY_NOT = {
+    "errors.py": {"*"},
+    "values.py": {"*"},
+    "nixlang.py": {"*"},
+    "signals.py": {"*"},
+    "journal.py": {"*"},
+    "settings.py": _ACTING | {"runner", "disks", "spec", "layout"},
+    "keys.py": _ACTING | {"runner", "disks", "spec", "layout"},
+    "layout.py": _ACTING | {"runner", "disks", "spec"},
+    "mounts.py": _ACTING | {"runner", "disks", "spec", "layout"},
+    "hardware.py": _ACTING | {"runner", "disks", "spec"},
+    "runner.py": _ACTING | {"disks", "spec", "layout", "journal"},
+    "disks.py": _ACTING | {"spec", "layout", "selection", "journal"},
+    "selection.py": _ACTING | {"runner", "spec", "layout", "journal"},
+    "spec.py": _ACTING | {"runner", "layout", "journal"},
+    "survey.py": {"actions", "plan", "engine", "install", "cli", "ui", "guard", "recovery"},
+    "guard.py": {"actions", "plan", "engine", "install", "cli", "ui", "runner", "recovery"},
+    "actions/": {"plan", "engine", "install", "cli", "ui", "guard", "recovery"},
+    "plan.py": {"engine", "install", "cli", "ui", "runner", "recovery"},
+    "engine.py": {"install", "cli", "ui", "guard", "recovery", "runner"},
+    "install.py": {"cli", "ui"},
+}
+
+
+def imported(file: Path) -> set[str]:
+    """Every module that a file imports, wherever in it, types aside."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_each_library_stands_behind_one_module(name: str) -> None:
+    for module in imported(_PACKAGE / name):
+        owners = _ONLY.get(module.split(".")[0], (name,))
+        assert name.startswith(owners), f"{name} imports {module}"
+
+
+@pytest.mark.parametrize("name", _MAY_NOT)
+def test_imports_go_one_way(name: str) -> None:
+    files = [_PACKAGE / name] if name.endswith(".py") else sorted((_PACKAGE / name).glob("*.py"))
+    assert files
+    modules = {module for file in files for module in imported(file)}
+    own = {m.split(".")[1] for m in modules if m.startswith("paranoid_install.")}
+    bad = own if "*" in _MAY_NOT[name] else own & _MAY_NOT[name]
+    assert not bad
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_nothing_else_starts_a_process(name: str) -> None:
+    calls = {f"{n.value.id}.{n.attr}" for n in ast.walk(ast.parse((_PACKAGE / name).read_text()))
+             if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)}  # fmt: skip
+    assert not calls & {"os.system", "os.popen", "os.fork", "os.execv", "os.posix_spawn"}
+
+
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_module_is_one_idea(name: str) -> None:
+    lines = len((_PACKAGE / name).read_text(encoding="utf-8").splitlines())
+    assert lines <= 400

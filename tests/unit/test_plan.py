@@ -1,0 +1,148 @@
+"""Golden plans: what is run, word for word, on every kind of disk and firmware."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from paranoid_install.actions import GenerateHostKey, Mount, Run
+from paranoid_install.disks import Disk
+from paranoid_install.layout import LOOP, Firmware
+from paranoid_install.plan import Plan, make
+from tests.unit.samples import BLANK, KEY, holding, machine_found, request
+
+IMAGE = Disk(path="/tmp/x.img", size=BLANK.size, kind="image", signatures=())
+DISKS = {
+    "vda": (BLANK, "/dev/vda", "/dev/vda"),
+    "nvme0n1": (replace(BLANK, path="/dev/nvme0n1"), "/dev/nvme0n1", "/dev/nvme0n1p"),
+    "mmcblk0": (replace(BLANK, path="/dev/mmcblk0"), "/dev/mmcblk0", "/dev/mmcblk0p"),
+    "image": (IMAGE, LOOP, f"{LOOP}p"),
+}
+BIOS_TABLE = (
+    "unit MiB mklabel msdos mkpart primary ext4 1MiB 512MiB mkpart primary ext4 512MiB 100% "
+    "set 1 boot on"
+)
+UEFI_TABLE = (
+    "unit MiB mklabel gpt mkpart boot fat32 1MiB 513MiB mkpart nix ext4 513MiB 100% set 1 esp on"
+)
+
+
+def commands(plan: Plan) -> list[tuple[str, ...]]:
+    """The command lines that stand in the plan itself."""
+    return [
+        action.argv
+        for step in plan.steps
+        for action in step.actions
+        if isinstance(action, (Run, Mount, GenerateHostKey))
+    ]
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+@pytest.mark.parametrize("name", DISKS)
+def test_the_whole_plan_word_for_word(name: str, firmware: Firmware) -> None:
+    disk, device, part = DISKS[name]
+    bios = firmware == "bios"
+    boot_type, vfat = ("ext4", "") if bios else ("vfat", "--options fmask=0077,dmask=0077 ")
+    mkfs_boot = "mkfs.ext4 -q -F -L boot" if bios else "mkfs.vfat -F 32 -n boot"
+    keygen = "ssh-keygen -q -t {} -N  -C  -f /mnt/nix/persist/etc/ssh/ssh_host_{}_key"
+    nixos_install = "nixos-install --root /mnt --no-root-passwd --no-channel-copy"
+    binds = ("/etc/nixos", "/srv", "/var/lib", "/var/log")
+    grub = f"grub-install --target=i386-pc --boot-directory=/mnt/boot {device}"
+    expected = [
+        f"parted --script --align optimal {device} {BIOS_TABLE if bios else UEFI_TABLE}",
+        f"{mkfs_boot} {part}1",
+        f"mkfs.ext4 -q -F -L nix {part}2",
+        "mount --types tmpfs --options size=2G,mode=755 none /mnt",
+        f"mount --types {boot_type} {vfat}{part}1 /mnt/boot",
+        f"mount --types ext4 {part}2 /mnt/nix",
+        *(f"mount --types none --options bind /mnt/nix/persist{b} /mnt{b}" for b in binds),
+        "nixos-generate-config --root /mnt",
+        "PYTHON-COPIES",
+        "sync --file-system /mnt/nix",
+        keygen.format("ed25519", "ed25519"),
+        keygen.format("rsa -b 3072", "rsa"),
+        "sync --file-system /mnt/nix",
+        "install --directory --mode=0700 /mnt/nix/.install-tmp",
+        nixos_install,
+        "rm --recursive --force /mnt/nix/.install-tmp",
+        *([grub] if bios and name == "image" else []),
+        "sync --file-system /mnt/nix",
+        "sync --file-system /mnt/boot",
+    ]
+    found = machine_found(disk, firmware, memory=None)
+    done = [" ".join(argv) for argv in commands(make(request(), found))]
+    copies = [line for line in done if line.startswith("cp ")]
+    assert [line for line in done if line not in copies] == [
+        line for line in expected if line != "PYTHON-COPIES"
+    ]
+    assert copies[0] == (
+        "cp --recursive --no-preserve=mode,ownership --no-target-directory "
+        "/modules /mnt/etc/nixos/paranoid"
+    )
+    assert copies[1].endswith("policy /mnt/etc/nixos/paranoid/policy")
+
+
+def test_the_steps_are_the_article_s_in_order() -> None:
+    steps = make(request(), machine_found()).steps
+    assert [s.id for s in steps] == [
+        "select", "guard", "partition", "format", "mount", "persist", "configure", "identity",
+        "store", "install", "finish",
+    ]  # fmt: skip
+    assert [s.id for s in steps if s.destructive] == ["partition", "format"]
+
+
+def test_the_same_request_and_machine_make_the_same_plan() -> None:
+    first, second = (make(request(), machine_found()) for _ in range(2))
+    assert (first, first.hash) == (second, second.hash)
+
+
+@pytest.mark.parametrize("change", ["serial", "wwn", "model", "path"])
+def test_another_disk_makes_another_hash(change: str) -> None:
+    other = Disk(**{**vars(BLANK), change: "/dev/vdz"})
+    assert make(request(), machine_found()).hash != make(request(), machine_found(other)).hash
+
+
+def test_another_content_of_the_disk_makes_another_hash() -> None:
+    wipe = request(wipe="QM0001")
+    hashes = {make(wipe, machine_found(d)).hash for d in (BLANK, holding("gpt"), holding("ext4"))}
+    assert len(hashes) == 3
+
+
+def test_a_disk_that_holds_something_is_wiped_partitions_first() -> None:
+    found = machine_found(holding("gpt"), partitions=("/dev/vda1", "/dev/vda2"))
+    first = commands(make(request(wipe="QM0001"), found))[0]
+    assert first == ("wipefs", "--all", "--force", "/dev/vda1", "/dev/vda2", "/dev/vda")
+
+
+def test_no_command_before_partition_writes() -> None:
+    steps = make(request(wipe="QM0001"), machine_found(holding("gpt"))).steps
+    early = [a.line for s in steps[:2] for a in s.actions]
+    assert early == ["wipefs --no-act /dev/vda"]
+
+
+def test_the_plan_is_json_and_holds_no_hash_of_a_password() -> None:
+    plan = make(request(root_password_hash_file="/run/hash"), machine_found())
+    data = json.loads(json.dumps(plan.as_data()))
+    assert data["hash"] == plan.hash
+    assert data["disk"]["serial"] == "QM0001"
+    assert "install --mode=0600 /run/hash" in json.dumps(data)
+
+
+def test_the_keys_given_are_written_and_the_live_ones_only_without() -> None:
+    other = KEY.replace("admin", "live")
+    plan = make(request(), machine_found(live_keys=(other,)))
+    text = json.dumps(plan.as_data())
+    assert "admin" in text
+    assert "live\\n" not in text
+    assert other in json.dumps(
+        make(request(ssh_keys=()), machine_found(live_keys=(other,))).as_data()
+    )
+
+
+def test_the_finish_takes_back_every_mount_in_reverse() -> None:
+    steps = {s.id: s for s in make(request(), machine_found(IMAGE, memory=None)).steps}
+    taken = [a.undo for s in steps.values() for a in s.actions if a.undo is not None]
+    finish = steps["finish"].actions
+    assert list(finish[-len(taken):]) == taken[::-1]  # fmt: skip
