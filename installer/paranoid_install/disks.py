@@ -121,8 +121,11 @@ def probe(runner: Runner, disk: Disk, parts: Iterable[str] = ()) -> Disk:
     unreadable = _unreadable(disk)
     if unreadable:
         return replace(disk, unreadable=unreadable)
-    if not (disk.mounted or disk.swap or disk.holders) and _is_claimed(disk.path):
-        disk = replace(disk, holders=("the kernel",))
+    try:
+        if not (disk.mounted or disk.swap or disk.holders) and _is_claimed(disk.path):
+            disk = replace(disk, holders=("the kernel",))
+    except OSError as error:  # it went away between the two looks
+        return replace(disk, unreadable=error.strerror or str(error))
     result = runner.run("wipefs", "--no-act", "--json", disk.path, *parts)
     if not result.stdout.strip():
         # Some versions print nothing for a blank disk; blkid says so by its exit code, 2.

@@ -206,8 +206,6 @@ def _spawn(
         "_err": stderr,
         "_no_out": True,
         "_no_err": True,
-        # Or sh keeps all output for a program that might be piped behind this one.
-        "_no_pipe": True,
         "_tty_out": False,
         "_env": environ,
         "_new_session": False,

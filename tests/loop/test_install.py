@@ -8,9 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import pytest
 
-from .conftest import Bench, Opened, Outcome, opened_image
+from .conftest import TOP, Bench, Opened, Outcome, opened_image
 
 
 def install(bench: Bench, system: str, key: Path, *more: str) -> Outcome:
@@ -35,6 +36,14 @@ def opened(shared: Bench, installed: Outcome) -> Iterator[Opened]:
 
 def test_nothing_of_the_run_is_left_on_this_machine(shared: Bench, installed: Outcome) -> None:
     assert shared.left() == []
+
+
+def test_every_event_is_as_documented(installed: Outcome) -> None:
+    schema = json.loads((TOP / "docs/events.schema.json").read_text())
+    for event in installed.events:
+        jsonschema.validate(event, schema)
+    kinds = {str(event["event"]) for event in installed.events}
+    assert {"plan", "survey", "step", "action", "fact", "progress", "store", "result"} <= kinds
 
 
 def test_the_disk_is_laid_out_as_the_policy_says(installed: Outcome, opened: Opened) -> None:

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from paranoid_install import policy
+from paranoid_install.configuration import Host, configuration
+from paranoid_install.layout import Firmware
 from tests.nix.conftest import ROOT, Nix
 from tests.nix.test_library import check_rules, exposed
 
@@ -451,10 +453,11 @@ class TestBuilder:
         assert builder["open"] == [22]
 
 
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
 def test_what_an_install_leaves_evaluates_as_it_stands(
-    nix: Nix, nixpkgs: Path, impermanence: Path, tmp_path: Path
+    nix: Nix, nixpkgs: Path, impermanence: Path, tmp_path: Path, firmware: Firmware
 ) -> None:
-    """/etc/nixos: the modules, the policy and impermanence as ./paranoid, no flake."""
+    """/etc/nixos as the installer writes it: configuration, modules and policy, no flake."""
     paranoid = tmp_path / "paranoid"
     shutil.copytree(ROOT / "nix", paranoid)
     shutil.copytree(policy.DIRECTORY, paranoid / "policy")
@@ -463,20 +466,8 @@ def test_what_an_install_leaves_evaluates_as_it_stands(
         ROOT / "nix" / "hosts" / "meeka" / "hardware-configuration.nix",
         tmp_path / "hardware-configuration.nix",
     )
-    (tmp_path / "configuration.nix").write_text(
-        """
-        {
-          imports = [ ./hardware-configuration.nix ./paranoid ];
-          networking.hostName = "fresh";
-          paranoid.enable = true;
-          paranoid.amnesia.size = "2G";
-          paranoid.boot.firmware = "bios";
-          paranoid.boot.device = "/dev/vda";
-          system.stateVersion = "26.05";
-        }
-        """,
-        encoding="utf-8",
-    )
+    host = Host("fresh", "2G", firmware, "/dev/disk/by-id/virtio-target", "/keys/root")
+    (tmp_path / "configuration.nix").write_text(configuration(host), encoding="utf-8")
     verdict = nix.evaluate(
         f"""
         let
