@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -47,8 +48,12 @@ class Signals:
     def shield(self) -> Iterator[None]:
         """While inside, a signal waits: between an action's effect and the note of its undo.
 
-        It is raised on the way out, unless something else is.
+        It is raised on the way out, unless something else is. Python raises signals in the main
+        thread alone: other threads need no shield, and must not count as one.
         """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
         self._shields += 1
         try:
             yield

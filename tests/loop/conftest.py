@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from paranoid_install.journal import RUN_DIRECTORY
 from paranoid_install.mounts import mount_table
 
 HERE = Path(__file__).parent
@@ -54,6 +55,9 @@ def _own_mounts() -> None:
     if libc.unshare(0x00020000) != 0:  # CLONE_NEWNS
         raise OSError(ctypes.get_errno(), "unshare")
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    # And a journal of their own, so that no other run of this boot is cleaned up or resumed.
+    RUN_DIRECTORY.mkdir(mode=0o700, exist_ok=True)
+    subprocess.run(["mount", "--types", "tmpfs", "none", RUN_DIRECTORY], check=True)
 
 
 def build(expression: Path, **arguments: str) -> str:

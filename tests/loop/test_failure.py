@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from dataclasses import replace
@@ -65,7 +66,7 @@ def test_a_busy_mount_is_reported_as_still_held(bench: Bench, system: str, key: 
         f'cd "$2/nix" && setsid tail -f /dev/null >/dev/null 2>&1 & echo $! > {holder}; exit 9',
     )
     outcome = bench.run(*arguments(bench, system, key))
-    subprocess.run(["kill", holder.read_text().strip()], check=True)
+    os.kill(int(holder.read_text()), signal.SIGTERM)
     assert outcome.code == 6
     assert "still held" in outcome.err
     assert f"umount {bench.root}/nix" in outcome.err
