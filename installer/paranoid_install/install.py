@@ -25,7 +25,7 @@ from paranoid_install.journal import RUN_DIRECTORY, RUN_JOURNAL, Journal, Journa
 from paranoid_install.locks import locked
 from paranoid_install.plan import Plan, Step, make
 from paranoid_install.recovery import Past
-from paranoid_install.runner import Runner, ShRunner, missing
+from paranoid_install.runner import Runner, ShRunner, adopt_orphans, missing
 from paranoid_install.signals import Signals
 from paranoid_install.spec import InstallSpec
 from paranoid_install.survey import Survey, nix_partition, on_nix, survey
@@ -73,6 +73,7 @@ def prepare(
     Raises RefusedError, SpecError, LockedError.
     """
     _require_root()
+    adopt_orphans()
 
     def lock(subject: str) -> None:
         if hold is not None:

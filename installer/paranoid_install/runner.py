@@ -21,6 +21,7 @@ SECONDS = 120.0
 """Time limit of a command that names no other."""
 
 TAIL_LINES = 20
+_PR_SET_CHILD_SUBREAPER = 36
 _GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a program that has to be ended."""
 _STDOUT_LIMIT = 64 * 1024**2
@@ -81,6 +82,18 @@ def missing(programs: Iterable[str]) -> tuple[str, ...]:
     """Those of the programs that are not installed here, each once, in order."""
     path = environment()["PATH"]
     return tuple(p for p in dict.fromkeys(programs) if shutil.which(p, path=path) is None)
+
+
+def adopt_orphans() -> None:
+    """Become the parent of all that programs leave behind (PR_SET_CHILD_SUBREAPER, prctl(2)).
+
+    Only a parent can wait for the end of a process. Raises OSError.
+    """
+    import ctypes  # noqa: PLC0415
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
+        raise OSError(ctypes.get_errno(), "prctl: cannot adopt orphans")
 
 
 class ShRunner:
@@ -278,8 +291,12 @@ def _end(process: Any) -> None:
     with contextlib.suppress(ChildProcessError):
         process.wait()
     last.cancel()
-    # The leader is gone; what it left behind has had its chance.
+    # The leader is gone; what it left behind has had its chance. A process that is killed is not
+    # gone yet, and would keep a mount busy: each is waited for, which `adopt_orphans` makes ours.
     _kill(process.pgid, signal.SIGKILL)
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.waitpid(-process.pgid, 0)
 
 
 def _kill(group: int, number: signal.Signals) -> None:

@@ -96,6 +96,28 @@ def test_a_signal_in_the_middle_releases_everything(
     assert bench.left() == []
 
 
+def test_what_a_program_left_behind_is_ended_before_its_mounts_are_released(
+    bench: Bench, system: str, key: Path
+) -> None:
+    # Several processes that do not heed SIGTERM, at home on the file system to be unmounted.
+    bench.fake(
+        "nixos-install",
+        'cd "$2/nix"; trap "" TERM\n'
+        "for i in 1 2 3 4 5 6 7 8; do tail -f /dev/null >/dev/null 2>&1 & done\n"
+        "trap - TERM; echo at work; wait",
+    )
+    process = bench.start(*arguments(bench, system, key))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "at work" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert "not released" not in err
+    assert bench.left() == []
+
+
 def test_a_program_that_is_missing_is_found_before_anything_is_written(
     bench: Bench, system: str, key: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
