@@ -344,6 +344,7 @@ def _install(
     journal = Journal()
     if as_json:
         journal.listeners.append(JsonLines(sys.stdout))
+    prepared = None
     try:
         wanted = steps.read_spec(flags, answers)
         with ExitStack() as stack:
@@ -368,7 +369,8 @@ def _install(
                     journal.listeners.append(screen)
                     steps.execute(wanted, prepared, journal, signals, screen.show)
     except InstallError as error:
-        if as_json:
+        # What fails later is among the run's own events already.
+        if as_json and prepared is None:
             journal.emit("error", **error.as_data())
         raise
 

@@ -19,7 +19,7 @@ LOOP = "@LOOP@"
 
 @dataclass(frozen=True)
 class Partition:
-    """One partition. `end_mib` None reaches to the end of the disk."""
+    """One partition. `end_mib` None reaches to the end of the disk; `options` are its mount's."""
 
     number: int
     label: str
@@ -28,6 +28,7 @@ class Partition:
     start_mib: int
     end_mib: int | None
     flags: tuple[str, ...]
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,6 @@ class Layout:
     root_options: tuple[str, ...]
     root_mode: str
     persist: str
-    persist_options: tuple[str, ...]
     binds: tuple[Bind, ...]
     host_keys: tuple[HostKey, ...]
     machine_id: str
@@ -95,6 +95,7 @@ def layout(firmware: Firmware) -> Layout:
             start_mib=boot["startMiB"],
             end_mib=kind["endMiB"],
             flags=("boot",) if kind["table"] == "msdos" else ("esp",),
+            options=tuple(kind["options"]),
         ),
         nix=Partition(
             number=2,
@@ -108,7 +109,6 @@ def layout(firmware: Firmware) -> Layout:
         root_options=tuple(data["root"]["options"]),
         root_mode=data["root"]["mode"],
         persist=root,
-        persist_options=tuple(persist["options"]),
         binds=tuple(
             Bind(root + entry["path"], entry["path"], int(entry["mode"], 8))
             for entry in persist["directories"]

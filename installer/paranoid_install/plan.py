@@ -190,8 +190,10 @@ class _Build:
         for partition in self._layout.partitions:
             target = root + partition.mount_point
             device = partition_path(self._device, partition.number)
-            private = ("fmask=0077", "dmask=0077") if partition.fs_type == "vfat" else ()
-            actions += [MakeDirectory(target), Mount(device, target, partition.fs_type, private)]
+            actions += [
+                MakeDirectory(target),
+                Mount(device, target, partition.fs_type, partition.options),
+            ]
         return tuple(actions)
 
     def persist(self) -> tuple[Action, ...]:

@@ -6,7 +6,6 @@ Reads, and runs programs that only read. Nothing is written.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,7 +64,6 @@ class Survey:
     system: System | None
     modules: str
     has_impermanence: bool
-    platform: str
     root_in_use: bool
     room: Room | None = None
 
@@ -95,7 +93,6 @@ def survey(runner: Runner, spec: InstallSpec) -> Survey:
         room=_room(runner, system.path) if system else None,
         modules=str(modules),
         has_impermanence=(modules / "impermanence").is_dir(),
-        platform=f"{platform.machine()}-linux",
         root_in_use=_in_use(spec.root),
     )
 
@@ -256,13 +253,13 @@ def _in_use(root: str) -> bool:
     return mounted or (path.is_dir() and any(path.iterdir()))
 
 
-def with_probe(runner: Runner, disk: Disk) -> tuple[Disk, tuple[Disk, ...]]:
-    """The same disk as it is now, and all that were found. Raises RefusedError when it is gone."""
+def as_it_is(runner: Runner, disk: Disk) -> Disk:
+    """The same disk as it is now, looked at again. Raises RefusedError when it is gone."""
     if disk.kind == "image":
-        return disks.probe(runner, replace(disks.image(disk.path, disk.size))), ()
+        return disks.probe(runner, disks.image(disk.path, disk.size))
     found = disks.scan()
     now = _named(disk.path, found)
-    return disks.probe(runner, now, disks.partitions_of(now, found)), found
+    return disks.probe(runner, now, disks.partitions_of(now, found))
 
 
 MINIMUM_ROOT = 64 * MIB

@@ -53,7 +53,7 @@ def test_a_failing_program_is_named_and_everything_is_released(
     assert "exit code 9" in outcome.err
     assert "this is why" in outcome.err
     assert "Traceback" not in outcome.err
-    error = outcome.last("error")
+    (error,) = [event for event in outcome.events if event["event"] == "error"]
     assert (error["step"], error["exit_code"], error["touched"]) == (step, 5, True)
     assert bench.left() == []
     assert mount_table() == mounts

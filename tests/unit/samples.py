@@ -65,7 +65,6 @@ def machine_found(disk: Disk = BLANK, firmware: Firmware = "bios", **changes: An
         system=None,
         modules="/modules",
         has_impermanence=True,
-        platform="x86_64-linux",
         root_in_use=False,
     )
     return replace(found, **changes)

@@ -12,7 +12,7 @@ from paranoid_install.disks import Disk
 from paranoid_install.errors import CommandFailed, Refusal, RefusedError
 from paranoid_install.layout import LOOP
 from paranoid_install.selection import Needs, refusals
-from paranoid_install.survey import with_probe
+from paranoid_install.survey import as_it_is
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class CheckDisk(Plain):
         return ("wipefs", "blkid")
 
     def apply(self, machine: Machine) -> None:
-        now, _ = with_probe(machine.runner, self.disk)
+        now = as_it_is(machine.runner, self.disk)
         reasons = refusals(now, self.needs)
         for name in ("size", "serial", "wwn", "model"):
             before, after = getattr(self.disk, name), getattr(now, name)
