@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import select
 import signal
+import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_KNOCK = signal.SIGURG
+"""Ignored by default (signal(7)), so that nothing else is hurt by it."""
+
+_KNOCK_SECONDS = 0.05
 
 
 class Interrupted(BaseException):
@@ -33,16 +40,16 @@ class Signals:
     def __init__(self) -> None:
         self._shields = 0
         self._pending: int | None = None
+        self._answered = True
 
     @contextmanager
     def raised(self) -> Iterator[None]:
         """While inside, a signal raises Interrupted."""
-        before = {number: signal.signal(number, self._arrive) for number in _ENDING}
-        try:
+        with ExitStack() as stack:
+            for number in _ENDING:
+                stack.callback(signal.signal, number, signal.signal(number, self._arrive))
+            stack.enter_context(self._heard())
             yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
 
     @contextmanager
     def shield(self) -> Iterator[None]:
@@ -66,6 +73,42 @@ class Signals:
     def hold(self) -> None:
         """From now on signals wait for good: the run is on its way out and releases."""
         self._shields += 1
+
+    @contextmanager
+    def _heard(self) -> Iterator[None]:
+        """While inside, a signal is heard even by a main thread that is asleep in the kernel.
+
+        Python runs handlers between two of its instructions. A signal that comes after the last
+        of them and before the system call, or that the kernel gives to another thread, would wait
+        for the end of the call: of nixos-install, say. So a thread that is told of each signal
+        (signal.set_wakeup_fd) interrupts the main thread until its handler has run.
+        """
+        main = threading.get_ident()
+        told, tell = socket.socketpair()
+        tell.setblocking(False)
+        before = signal.set_wakeup_fd(tell.fileno(), warn_on_full_buffer=False)
+        knocked = signal.signal(_KNOCK, self._answer)
+
+        def listen() -> None:
+            while numbers := told.recv(64):
+                self._answered = not any(number in _ENDING for number in numbers)
+                while not self._answered:
+                    signal.pthread_kill(main, _KNOCK)
+                    select.select([told], [], [], _KNOCK_SECONDS)
+
+        listener = threading.Thread(target=listen, name="signals", daemon=True)
+        listener.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(before)
+            tell.close()
+            listener.join()
+            told.close()
+            signal.signal(_KNOCK, knocked)
+
+    def _answer(self, _number: int, _frame: FrameType | None) -> None:
+        self._answered = True
 
     def _arrive(self, number: int, _frame: FrameType | None) -> None:
         if self._shields:

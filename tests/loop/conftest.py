@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -109,6 +109,7 @@ class Bench:
     root: Path
     fakes: Path
     modules: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def fake(self, name: str, script: str) -> None:
         """Put a shell script in the place of a program; `$REAL` is the real one."""
@@ -134,11 +135,13 @@ class Bench:
         return [sys.executable, "-m", "paranoid_install", "--root", str(self.root), *arguments]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command(*arguments),
             env=self.environment, stdin=subprocess.DEVNULL, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
+        self.started.append(process)
+        return process
 
     def run(self, *arguments: str) -> Outcome:
         process = self.start(*arguments)
@@ -171,7 +174,12 @@ def _bench(directory: Path) -> Iterator[Bench]:
     shutil.copytree(TOP / "nix", modules)
     (modules / "impermanence").mkdir(exist_ok=True)
     (directory / "fakes").mkdir()
-    yield Bench(directory / "disk.img", root, directory / "fakes", modules)
+    bench = Bench(directory / "disk.img", root, directory / "fakes", modules)
+    yield bench
+    # A run that a test gave up would hold its locks against the tests that follow.
+    for process in bench.started:
+        process.kill()
+        process.communicate()
     if root.exists():
         root.rmdir()
 
