@@ -61,9 +61,14 @@ class JournalFile:
         self._start = os.fstat(self._fd).st_size
 
     def __call__(self, event: Event) -> None:
-        os.write(self._fd, event.as_json().encode() + b"\n")
-        if event.kind in _FLUSHED:
-            os.fsync(self._fd)
+        try:
+            os.write(self._fd, event.as_json().encode() + b"\n")
+            if event.kind in _FLUSHED:
+                os.fsync(self._fd)
+        except OSError:
+            # Who is dropped for this must not hold the file system of a disk that is gone.
+            self.close()
+            raise
 
     def this_run(self) -> str:
         """What was written since this file was opened."""
@@ -72,4 +77,7 @@ class JournalFile:
             return file.read()
 
     def close(self) -> None:
-        os.close(self._fd)
+        """Close the file. Harmless when it is closed already."""
+        if self._fd >= 0:
+            descriptor, self._fd = self._fd, -1
+            os.close(descriptor)

@@ -110,3 +110,17 @@ def test_a_console_without_unicode_does_not_end_the_run() -> None:
 def test_a_pipe_is_no_screen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(name, "xterm")
     assert not is_screen(io.StringIO())
+
+
+def test_a_file_that_cannot_be_written_to_is_dropped_and_holds_its_disk_no_longer() -> None:
+    # /dev/full takes no byte (full(4)), like a disk that is gone.
+    def held() -> list[str]:
+        return [str(fd.readlink()) for fd in Path("/proc/self/fd").iterdir() if fd.is_symlink()]
+
+    log = JournalFile(Path("/dev/full"))
+    journal = Journal([log])
+    assert "/dev/full" in held()
+    journal.emit("fact", name="a", value="b")
+    assert journal.listeners == []
+    assert "/dev/full" not in held()
+    log.close()
