@@ -42,6 +42,7 @@ let
         answers = {
           inherit firmware;
           disk = "serial=${serial}";
+          seal = true;
           countdown = 0;
           "then" = "poweroff";
         };
@@ -100,15 +101,9 @@ let
     "if=pflash,format=raw,unit=1,file=efi-vars.fd"
   ];
 
-  # Paths as they are on the file system itself.
-  onDisk = lib.removePrefix policy.layout.nix.mountPoint;
-  record = onDisk policy.layout.persist.record + "/record.json";
-  identity =
-    lib.concatMap (key: [
-      key.path
-      "${key.path}.pub"
-    ]) policy.layout.hostKeys
-    ++ map (file: policy.layout.persist.root + file) policy.layout.persist.files;
+  # As it is on the file system itself.
+  record =
+    lib.removePrefix policy.layout.nix.mountPoint policy.layout.persist.record + "/record.json";
 in
 {
   imports = [ (modulesPath + "/image/file-options.nix") ];
@@ -139,13 +134,11 @@ in
         # QEMU's exit code says nothing of its guest; what lies on the disk does.
         start=$(sfdisk --json disk.raw | jq '.partitiontable.partitions[1].start * 512')
         debugfs -R "cat ${record}" "disk.raw?offset=$start" > record.json
-        installed=$(jq --raw-output .toplevel record.json)
+        installed=$(jq --raw-output 'select(.sealed).toplevel' record.json)
         if [ "$installed" != ${system} ]; then
-          echo "the disk holds '$installed', not ${system}; the log is above" >&2
+          echo "the disk holds '$installed', not ${system}, sealed; the log is above" >&2
           exit 1
         fi
-
-        bash ${./seal} disk.raw "$start" ${record} ${lib.escapeShellArgs (map onDisk identity)}
 
         mkdir $out
         qemu-img convert -f raw -O ${cfg.format} disk.raw $out/${config.image.fileName}

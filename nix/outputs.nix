@@ -148,7 +148,7 @@ in
           deadnix --fail --no-lambda-pattern-names .
           # `a.b = 1; a.c = 2;` is how NixOS configurations are written.
           statix check --config ${pkgs.writeTextDir "statix.toml" ''disabled = [ "repeated_keys" ]''} .
-          shellcheck iso/autoinstall iso/boot-installed iso/seal scripts/build-iso
+          shellcheck iso/autoinstall iso/boot-installed scripts/build-iso
           ruff check --no-cache
           touch $out
         '';

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from paranoid_install import __version__
+from paranoid_install.cli_verify import app as verify
 from paranoid_install.errors import InstallError, StepError
 from paranoid_install.signals import Interrupted, Signals
 
@@ -23,6 +24,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+app.add_typer(verify, name="verify")
 
 
 def _version(value: bool) -> None:
@@ -107,16 +111,13 @@ def install(
         str, typer.Option(metavar="FILE", help="File with root's password hash (mkpasswd).")
     ] = "",
     skip_login_check: Annotated[
-        bool,
-        typer.Option(
-            "--skip-login-check", help="Install even if nobody seems able to log in afterwards."
-        ),
+        bool, typer.Option("--skip-login-check", help="Install even if nobody could log in.")
+    ] = False,
+    seal: Annotated[
+        bool, typer.Option("--seal", help="For an image: each copy makes its own keys and id.")
     ] = False,
     no_verify: Annotated[
-        bool,
-        typer.Option(
-            "--no-verify", help="Do not check the copied store paths against their hashes."
-        ),
+        bool, typer.Option("--no-verify", help="Do not check the store paths' hashes.")
     ] = False,
     answers: Annotated[
         str,
@@ -189,6 +190,7 @@ def install(
         "generate-root-password": _one("true" if generate_root_password else ""),
         "root-password-hash-file": _one(root_password_hash_file),
         "skip-login-check": _one("true" if skip_login_check else ""),
+        "seal": _one("true" if seal else ""),
         "no-verify": _one("true" if no_verify else ""),
         "plan-hash": _one(plan_hash),
         "resume": _one("true" if resume else ""),

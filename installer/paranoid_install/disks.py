@@ -39,7 +39,8 @@ class Disk:
     that is neither (`loop`, `dm`, `md`, `cdrom`, `ram` …). `mounted` are mount points, `holders`
     names of what is stacked on it; both with its partitions'. `live` says why the running system
     depends on it. `signatures` is None when they were not read; `installed` says when
-    paranoid-install has put a system there.
+    paranoid-install has put a system there, `left_over` that all it holds is what a run that was
+    cut off has made.
     """
 
     path: str
@@ -58,6 +59,7 @@ class Disk:
     unreadable: str = ""
     signatures: tuple[Signature, ...] | None = None
     installed: str = ""
+    left_over: bool = False
 
     @property
     def token(self) -> str:
@@ -132,6 +134,16 @@ def probe(runner: Runner, disk: Disk, parts: Iterable[str] = ()) -> Disk:
         runner.run("blkid", "--probe", disk.path, ok=(2,))
         return replace(disk, signatures=())
     return replace(disk, signatures=parse_wipefs(result.stdout, disk.path))
+
+
+def table_id(runner: Runner, path: str) -> str:
+    """The random id of the partition table on a disk, without a cache; empty where there is none.
+
+    Raises CommandFailed.
+    """
+    argv = ("blkid", "--probe", "--match-tag", "PTUUID", "--output", "value", path)
+    # blkid(8): 2 says that nothing was found.
+    return runner.run(*argv, ok=(0, 2)).stdout.strip()
 
 
 def parse_wipefs(text: str, path: str) -> tuple[Signature, ...]:

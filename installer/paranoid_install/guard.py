@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from paranoid_install.errors import Refusal, RefusedError
 from paranoid_install.selection import refusals
@@ -15,6 +16,10 @@ _INODE_SIZE = 256
 _RESERVE = 256 * MIB
 """Bytes that must be left on /nix for logs, keys and the next generation's first steps."""
 
+_EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
+"""Before this program was written: no clock that is right can say it."""
+_LATEST = datetime(2100, 1, 1, tzinfo=UTC)
+
 
 def check(spec: InstallSpec, found: Survey) -> None:
     """Raise RefusedError with every reason found, the gravest first; return when there is none."""
@@ -22,7 +27,7 @@ def check(spec: InstallSpec, found: Survey) -> None:
     if disk:
         raise RefusedError(found.disk.path, disk)
     rest = tuple(_root(spec, found)) + tuple(_memory(spec, found)) + tuple(_system(spec, found))
-    rest += tuple(_room(spec, found))
+    rest += tuple(_room(spec, found)) + tuple(_boot_room(found)) + tuple(_clock(found))
     if rest:
         raise RefusedError(spec.root if rest[0].code == "root" else "this install", rest)
     login = tuple(_login(spec, found))
@@ -119,6 +124,29 @@ def _room(_spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
     elif found.room.inodes > inodes:
         problem = f"the system has {found.room.inodes} files, and {found.disk.path} has room for"
         yield Refusal("no-room", f"{problem} {inodes}", "give a larger disk or a smaller system")
+
+
+def _boot_room(found: Survey) -> Iterator[Refusal]:
+    if found.boot_bytes is None:
+        return
+    layout = found.layout
+    # A tenth for the file system itself and the boot loader.
+    size = (layout.nix.start_mib - layout.boot.start_mib) * MIB * 9 // 10
+    if found.boot_bytes > size:
+        problem = f"kernel and initrd take {human(found.boot_bytes)}, and /boot has {human(size)}"
+        yield Refusal("no-boot-room", problem, "build a system with a smaller initrd")
+
+
+def _clock(found: Survey) -> Iterator[Refusal]:
+    """Of a clock that has lost its time: keys, certificates and the record would carry it."""
+    if found.clock is None or _EARLIEST.timestamp() <= found.clock < _LATEST.timestamp():
+        return
+    says = datetime.fromtimestamp(found.clock, UTC)
+    problem = (
+        f"this machine's clock says {says:%Y-%m-%d %H:%M} UTC, which is not between "
+        f"{_EARLIEST:%Y-%m-%d} and {_LATEST:%Y-%m-%d}"
+    )
+    yield Refusal("clock", problem, "set it, for example with timedatectl set-time")
 
 
 def _login(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:

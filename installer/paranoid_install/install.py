@@ -6,12 +6,12 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paranoid_install import engine, guard, record, recovery, settings, spec
+from paranoid_install import engine, guard, orphans, record, recovery, settings, spec
 from paranoid_install.actions import Machine, undo_of
 from paranoid_install.errors import (
     CommandFailed,
@@ -23,8 +23,8 @@ from paranoid_install.errors import (
 )
 from paranoid_install.journal import RUN_DIRECTORY, RUN_JOURNAL, Journal, JournalFile
 from paranoid_install.locks import locked
+from paranoid_install.past import Past, runs, unfinished
 from paranoid_install.plan import Plan, Step, make
-from paranoid_install.recovery import Past
 from paranoid_install.runner import Runner, ShRunner, adopt_orphans, missing
 from paranoid_install.signals import Signals
 from paranoid_install.spec import InstallSpec
@@ -79,10 +79,12 @@ def prepare(
         if hold is not None:
             hold.enter_context(locked(LOCKS, subject))
 
+    if hold is not None:
+        _release_the_dead(journal, signals)
     lock(wanted.root)
-    runner = _runner(journal, signals)
+    runner = _runner(journal, signals, wanted.root)
     try:
-        found = survey(runner, wanted)
+        found = survey(runner, wanted, _run_journal())
         # By its kernel name: two links may lead to one disk. Before the guard, which would only
         # see that it is mounted, not by whom.
         lock(found.disk.path)
@@ -111,7 +113,7 @@ def execute(
 ) -> Machine:
     """Run the plan; the machine returned knows the facts. Raises what `engine.run` raises."""
     plan, past = prepared.plan, prepared.past
-    machine = _machine(journal, signals, show)
+    machine = _machine(journal, signals, show, wanted.root)
 
     def count_down(_step: Step) -> None:
         for left in range(wanted.countdown, 0, -1):
@@ -137,25 +139,26 @@ def execute(
 
 
 def clean(journal: Journal, signals: Signals, show: Callable[[str], None]) -> tuple[str, ...]:
-    """Release what runs of this boot that were killed still hold; the lines of what could not be.
+    """End what runs of this boot that were killed left at work, and release what they still hold.
 
-    Raises LockedError when such a run is still alive.
+    Returns the lines of what could not be. Raises LockedError when such a run is still alive.
     """
     _require_root()
     failed: tuple[str, ...] = ()
     alive: LockedError | None = None
-    for past in reversed(recovery.runs(_run_journal())):
+    for past in reversed(runs(_run_journal())):
         undos = [undo for data in past.taken if (undo := undo_of(data)) is not None]
-        machine = _machine(journal, signals, show)
+        machine = _machine(journal, signals, show, past.root)
         machine.facts.update(past.facts)
         still = [undo for undo in undos if undo.in_effect(machine)]
-        if not still:
+        if not still and not orphans.left(past.root):
             continue
         try:
             with ExitStack() as stack:
                 for subject in (past.root, str(past.plan["disk"]["path"])):
                     stack.enter_context(locked(LOCKS, subject))
                 stack.enter_context(_journal_file(journal))
+                failed += orphans.end(past.root)
                 failed += engine.release(still[::-1], machine)
         except LockedError as error:
             alive = error
@@ -164,9 +167,20 @@ def clean(journal: Journal, signals: Signals, show: Callable[[str], None]) -> tu
     return failed
 
 
+def _release_the_dead(journal: Journal, signals: Signals) -> None:
+    """Release what killed runs still hold, so that the next one finds its disk and its root free.
+
+    What is left after it, be it a living run's or busy, is refused where it is looked at.
+    """
+    # Signals of its own: a release holds them for good, and this run has yet to begin. A living
+    # run is met again where the root or the disk is locked, if it concerns this one.
+    with signals.shield(), suppress(LockedError):
+        clean(journal, Signals(), lambda _line: None)
+
+
 def status() -> list[str]:
     """The state of the last run of this boot, in lines for a person."""
-    past = next(reversed(recovery.runs(_run_journal())), None)
+    past = next(reversed(runs(_run_journal())), None)
     return recovery.describe(past) if past else [f"no run is in {RUN_JOURNAL}"]
 
 
@@ -178,11 +192,11 @@ def results(machine: Machine) -> dict[str, str]:
 
 def _past(runner: Runner, found: Survey) -> Past:
     """The run to go on with: of this boot's journal, else of the one kept on the disk itself."""
-    past = recovery.unfinished(_run_journal(), found.disk.path)
+    past = unfinished(_run_journal(), found.disk.path)
     device = nix_partition(found.disk, found.layout)
     if past is None and device is not None and not found.disk.installed:
         text = record.text_on(runner, device, on_nix(found.layout, record.JOURNAL))
-        past = recovery.unfinished(text, found.disk.path)
+        past = unfinished(text, found.disk.path)
     if past is None:
         problem = "no unfinished run for this disk is in the journal, nor on the disk"
         remedy = "install without --resume"
@@ -190,12 +204,13 @@ def _past(runner: Runner, found: Survey) -> Past:
     return past
 
 
-def _machine(journal: Journal, signals: Signals, show: Callable[[str], None]) -> Machine:
-    return Machine(_runner(journal, signals), journal, show, signals)
+def _machine(journal: Journal, signals: Signals, show: Callable[[str], None], root: str) -> Machine:
+    return Machine(_runner(journal, signals, root), journal, show, signals)
 
 
-def _runner(journal: Journal, signals: Signals) -> Runner:
-    return ShRunner(lambda line: journal.emit("command", text=line), signals.shield)
+def _runner(journal: Journal, signals: Signals, root: str) -> Runner:
+    real = ShRunner(lambda line: journal.emit("command", text=line), signals.shield)
+    return orphans.Marking(real, root)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from paranoid_install.actions import (
     MakeDirectory,
     MendRoots,
     Mount,
+    NoteTable,
     PatchHardware,
     Run,
     ScanPartitions,
@@ -109,7 +110,7 @@ def make(spec: InstallSpec, found: Survey) -> Plan:
         Step("mount", "Mount the volatile root, /boot and /nix", build.mount()),
         Step("persist", "Bind what lasts from the persist root", build.persist()),
         Step("configure", "Write the configuration", build.configure()),
-        Step("identity", "Give the machine its keys and its id", build.identity()),
+        Step("identity", build.identity_title(), build.identity()),
         Step("store", "Put the system into the store", build.store()),
         Step("install", "Install the system, the boot loader last", build.install()),
         Step("finish", "Write the record and let go of the disk", build.finish(mounts)),
@@ -173,6 +174,7 @@ class _Build:
             # Partitions first: their signatures would show through the new table.
             yield Run(("wipefs", "--all", "--force", *self._found.partitions, self._device))
         yield Run(layouts.parted_command(self._device, self._layout))
+        yield NoteTable(self._device)
         yield WaitForNodes(
             tuple(partition_path(self._device, p.number) for p in self._layout.partitions)
         )
@@ -249,13 +251,21 @@ class _Build:
         stable = [link for link in self._found.disk.links if link.startswith("/dev/disk/by-id/")]
         return stable[0] if stable else self._found.disk.path
 
+    def identity_title(self) -> str:
+        if self._spec.seal:
+            return "Say who gets in; keys and id are left to each copy's first boot"
+        return "Give the machine its keys and its id"
+
     def identity(self) -> tuple[Action, ...]:
         root, layout, spec = self._spec.root, self._layout, self._spec
         actions: list[Action] = [MakeDirectory(str(Path(root + layout.machine_id).parent))]
         for key in layout.host_keys:
+            # Also of a sealed disk: sshd makes a key at boot, not the directory for it.
             actions.append(MakeDirectory(str(Path(root + key.path).parent)))
-            actions.append(GenerateHostKey(key, root))
-        actions.append(GenerateMachineId(root + layout.machine_id))
+            if not spec.seal:
+                actions.append(GenerateHostKey(key, root))
+        if not spec.seal:
+            actions.append(GenerateMachineId(root + layout.machine_id))
         public = guard.ssh_keys(spec, self._found)
         if public:
             actions.append(MakeDirectory(root + layout.authorized_keys))
@@ -296,12 +306,27 @@ class _Build:
             Run(("rm", "--recursive", "--force", temporary)),
             CheckInstalled(root, root + self._layout.boot.mount_point),
             MendRoots(root),
+            *self._seal(),
         ]
         if self._installs_grub():
             boot = root + self._layout.boot.mount_point
             target = ("--target=i386-pc", f"--boot-directory={boot}")
             actions.append(Run(("grub-install", *target, self._device), seconds=300))
         return tuple(actions)
+
+    def _seal(self) -> Iterator[Action]:
+        """Take away what every copy would share and ought to make itself.
+
+        nixos-enter runs the system's activation, and that can set up a machine-id; bootctl(1)
+        leaves a random seed on the ESP (systemd.io, "Building images safely").
+        """
+        if not self._spec.seal:
+            return
+        shared = [self._spec.root + self._layout.machine_id]
+        if self._layout.firmware == "uefi":
+            boot = self._spec.root + self._layout.boot.mount_point
+            shared.append(f"{boot}/loader/random-seed")
+        yield Run(("rm", "--force", *shared))
 
     def _installs_grub(self) -> bool:
         """Whether the boot code is ours to write: on BIOS, for a system that says `nodev`."""
@@ -317,11 +342,14 @@ class _Build:
             ("disk", self.disk_data()),
             ("firmware", layout.firmware),
             ("tmpfs_size", self.size),
+            ("sealed", self._spec.seal),
         )
         actions: list[Action] = [
-            WriteRecord(root, f"{layout.record}/{record.NAME}", static),
             Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=600),
             Run(("sync", "--file-system", root + layout.boot.mount_point), seconds=600),
+            # Last of all that is written: where it is, there is a whole system.
+            WriteRecord(root, f"{layout.record}/{record.NAME}", static),
+            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=600),
         ]
         held = [*mounts] if not self._image else [AttachLoop(self._found.disk.path), *mounts]
         actions += [a.undo for a in reversed(held) if a.undo is not None]

@@ -49,7 +49,7 @@ def read_from(runner: Runner, device: str, path: str) -> str:
     """
     try:
         return str(json.loads(text_on(runner, device, path))["finished"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return ""
 
 

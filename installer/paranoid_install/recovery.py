@@ -1,72 +1,18 @@
-"""What an earlier run wrote down: what it had done, what it may still hold. Reads a journal."""
+"""Going on with a run that was cut off, and telling what state it is in."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from paranoid_install.actions import undo_of
 from paranoid_install.disks import Signature
 from paranoid_install.errors import Refusal, RefusedError
 from paranoid_install.layout import LOOP
+from paranoid_install.past import Past
 from paranoid_install.plan import Plan, make
 from paranoid_install.spec import InstallSpec
 from paranoid_install.survey import Survey
-
-
-@dataclass(frozen=True)
-class Past:
-    """One run, read from its journal. `finished` says that it came to its end.
-
-    `survey` is what the disk held when the run began; `taken` are the undos of all that
-    it took and had not given back, the latest first, as `actions.as_data` describes them.
-    """
-
-    plan: Mapping[str, Any]
-    survey: Mapping[str, Any]
-    done: tuple[str, ...] = ()
-    failed: str = ""
-    error: str = ""
-    facts: Mapping[str, str] = field(default_factory=dict)
-    taken: tuple[Mapping[str, Any], ...] = ()
-    finished: bool = False
-
-    @property
-    def root(self) -> str:
-        return str(self.plan["root"])
-
-
-def runs(text: str) -> list[Past]:
-    """The runs of a journal, the oldest first.
-
-    A line that was cut off by the end of the machine is passed over, and so is all that it alone
-    would have said: what is not written down was not done.
-    """
-    found: list[Past] = []
-    survey: Mapping[str, Any] = {}
-    for line in text.splitlines():
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue
-        match event:
-            case {"event": "survey"}:
-                survey = event
-            case {"event": "plan"}:
-                found.append(Past(event, survey))
-            case {"event": str()} if found:
-                found[-1] = _follow(found[-1], event)
-    return found
-
-
-def unfinished(text: str, disk: str) -> Past | None:
-    """The last run of a journal, if it was for this disk and did not come to its end."""
-    last = next(reversed(runs(text)), None)
-    if last is None or last.finished or last.plan["disk"]["path"] != disk:
-        return None
-    return last
 
 
 def resumed(spec: InstallSpec, found: Survey, past: Past) -> Plan:
@@ -92,7 +38,12 @@ def as_it_was(found: Survey, past: Past) -> Survey:
     held = tuple(Signature(*entry) for entry in past.survey["signatures"])
     return replace(
         found,
-        disk=replace(found.disk, signatures=held, installed=past.survey["installed"]),
+        disk=replace(
+            found.disk,
+            signatures=held,
+            installed=past.survey["installed"],
+            left_over=past.survey.get("left_over", False),
+        ),
         partitions=tuple(past.survey["partitions"]),
     )
 
@@ -102,6 +53,7 @@ def snapshot(found: Survey) -> dict[str, Any]:
     return {
         "signatures": [[s.device, s.type, s.label] for s in found.disk.signatures or ()],
         "installed": found.disk.installed,
+        "left_over": found.disk.left_over,
         "partitions": list(found.partitions),
     }
 
@@ -118,31 +70,11 @@ def describe(past: Past) -> list[str]:
     ]
     if past.error:
         lines.append(f"failed in {past.failed}: {past.error}")
-    if past.taken:
+    taken = [undo for undo in past.taken if undo_of(undo) is not None]
+    if taken:
         lines.append("perhaps still held, see paranoid-install clean:")
-        lines += [f"  {undo['line'].replace(LOOP, loop)}" for undo in past.taken]
+        lines += [f"  {undo['line'].replace(LOOP, loop)}" for undo in taken]
     return lines
-
-
-def _follow(past: Past, event: Mapping[str, Any]) -> Past:
-    changes: dict[str, Any] = {}
-    match event:
-        case {"event": "step", "state": "done", "id": str(step)}:
-            changes["done"] = (*past.done, step)
-        case {"event": "step", "state": "failed", "id": str(step)}:
-            changes["failed"] = step
-        case {"event": "fact", "name": str(name), "value": str(value)}:
-            changes["facts"] = {**past.facts, name: value}
-        case {"event": "action", "undo": dict(undo)} if undo_of(undo) is not None:
-            changes["taken"] = (undo, *past.taken)
-        case {"event": "release", "undo": dict(undo)} if undo in past.taken:
-            place = past.taken.index(undo)
-            changes["taken"] = past.taken[:place] + past.taken[place + 1 :]
-        case {"event": "error", "problem": str(problem)}:
-            changes["error"] = problem
-        case {"event": "result"}:
-            changes["finished"] = True
-    return replace(past, **changes)
 
 
 def _no(problem: str) -> Refusal:

@@ -230,7 +230,7 @@ def _unreadable(disk: Disk, _needs: Needs) -> Refusal | None:
 
 
 def _not_blank(disk: Disk, needs: Needs) -> Refusal | None:
-    if not disk.signatures or needs.wipe == disk.token:
+    if not disk.signatures or needs.wipe == disk.token or disk.left_over:
         return None
     found = ", ".join(
         dict.fromkeys(_name(s.type) + (f" {s.label!r}" if s.label else "") for s in disk.signatures)

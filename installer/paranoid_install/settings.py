@@ -38,6 +38,7 @@ SETTINGS = (
     Setting("generate-root-password", flag=True),
     Setting("root-password-hash-file"),
     Setting("skip-login-check", flag=True),
+    Setting("seal", flag=True),
     Setting("no-verify", flag=True),
     Setting("plan-hash"),
     Setting("resume", flag=True),

@@ -41,6 +41,7 @@ class InstallSpec:
     generate_root_password: bool = False
     root_password_hash_file: str = ""
     skip_login_check: bool = False
+    seal: bool = False
     verify: bool = True
     plan_hash: str = ""
     resume: bool = False
@@ -69,6 +70,7 @@ def build(given: Mapping[str, Given]) -> InstallSpec:
         generate_root_password=read.one("generate-root-password", _flag, default=False),
         root_password_hash_file=read.one("root-password-hash-file", _hash_file, ""),
         skip_login_check=read.one("skip-login-check", _flag, default=False),
+        seal=read.one("seal", _flag, default=False),
         verify=not read.one("no-verify", _flag, default=False),
         plan_hash=read.one("plan-hash", _digest, ""),
         resume=read.one("resume", _flag, default=False),

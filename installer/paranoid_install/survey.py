@@ -6,6 +6,7 @@ Reads, and runs programs that only read. Nothing is written.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from paranoid_install import disks, keys, record
 from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError, SpecError
 from paranoid_install.layout import Firmware, Layout, layout
+from paranoid_install.past import cut_off
 from paranoid_install.runner import Runner
 from paranoid_install.selection import DevicePath, ImageFile, Needs, Rule, namesakes, select
 from paranoid_install.spec import InstallSpec
@@ -51,7 +53,11 @@ class Room:
 
 @dataclass(frozen=True)
 class Survey:
-    """The machine as found. `memory` is in bytes, None where the target is another machine."""
+    """The machine as found.
+
+    `memory` is in bytes, None where the target is another machine. `clock` is in seconds since the
+    epoch, `boot_bytes` what the system puts onto /boot; None where it is not known.
+    """
 
     disk: Disk
     partitions: tuple[str, ...]
@@ -66,17 +72,22 @@ class Survey:
     has_impermanence: bool
     root_in_use: bool
     room: Room | None = None
+    boot_bytes: int | None = None
+    clock: float | None = None
 
 
-def survey(runner: Runner, spec: InstallSpec) -> Survey:
-    """Look at all that the request concerns. Raises RefusedError, SpecError, CommandFailed."""
+def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
+    """Look at all that the request concerns; `journal` is the text of this boot's runs.
+
+    Raises RefusedError, SpecError, CommandFailed.
+    """
     firmware = _firmware(spec)
     plan = layout(firmware)
     needs = needs_of(spec, plan)
     found = disks.scan()
-    disk = _find(runner, spec, found, needs, plan)
+    disk = _find(runner, spec, found, needs, plan, journal)
     if disk.signatures is None:
-        disk = _probe(runner, disk, found, plan)
+        disk = _probe(runner, disk, found, plan, journal)
     systems = tuple(_system(path) for path in spec.systems)
     system = _choose(systems, firmware)
     modules = modules_directory()
@@ -94,6 +105,8 @@ def survey(runner: Runner, spec: InstallSpec) -> Survey:
         modules=str(modules),
         has_impermanence=(modules / "impermanence").is_dir(),
         root_in_use=_in_use(spec.root),
+        boot_bytes=_boot_bytes(system.path) if system else None,
+        clock=time.time(),
     )
 
 
@@ -131,14 +144,31 @@ def _firmware(spec: InstallSpec) -> Firmware:
             return "uefi" if disks.firmware_is_uefi() else "bios"
 
 
-def _probe(runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout) -> Disk:
-    """The disk with what it holds, and when it was installed by us before."""
+def _probe(
+    runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout, journal: str = ""
+) -> Disk:
+    """The disk with what it holds, when it was installed by us before, and if not to the end."""
     probed = disks.probe(runner, disk, disks.partitions_of(disk, found))
     device = nix_partition(probed, plan)
-    if device is None:
+    texts = [journal]
+    if device is not None:
+        installed = record.read_from(runner, device, on_nix(plan, record.NAME))
+        if installed:
+            return replace(probed, installed=installed)
+        texts.append(record.text_on(runner, device, on_nix(plan, record.JOURNAL)))
+    if not any(texts) or not _may_be_ours(probed, plan):
         return probed
-    path = on_nix(plan, record.NAME)
-    return replace(probed, installed=record.read_from(runner, device, path))
+    table = disks.table_id(runner, probed.path)
+    return replace(probed, left_over=any(cut_off(text, table) for text in texts))
+
+
+def _may_be_ours(disk: Disk, plan: Layout) -> bool:
+    """Whether the disk holds a table and nothing else but file systems of the layout."""
+    tables = {("dos", ""), ("gpt", ""), ("PMBR", "")}
+    made = {(p.fs_type, p.label) for p in plan.partitions}
+    return bool(disk.signatures) and {(s.type, s.label) for s in disk.signatures or ()} <= (
+        tables | made
+    )
 
 
 def nix_partition(disk: Disk, plan: Layout) -> str | None:
@@ -156,7 +186,12 @@ def on_nix(plan: Layout, name: str) -> str:
 
 
 def _find(
-    runner: Runner, spec: InstallSpec, found: tuple[Disk, ...], needs: Needs, plan: Layout
+    runner: Runner,
+    spec: InstallSpec,
+    found: tuple[Disk, ...],
+    needs: Needs,
+    plan: Layout,
+    journal: str,
 ) -> Disk:
     match spec.disk:
         case ImageFile(path):
@@ -167,7 +202,7 @@ def _find(
             whole = (d for d in found if d.kind == "disk")
             return select(
                 rule,
-                tuple(_probe(runner, d, found, plan) for d in whole),
+                tuple(_probe(runner, d, found, plan, journal) for d in whole),
                 needs,
             )
 
@@ -222,6 +257,12 @@ def _room(runner: Runner, toplevel: str) -> Room | None:
     except Unavailable:
         return None
     return Room(size.bytes, size.inodes)
+
+
+def _boot_bytes(toplevel: str) -> int | None:
+    """The bytes of kernel and initrd, which are copied onto /boot; None where it has neither."""
+    files = [Path(toplevel, name) for name in ("kernel", "initrd")]
+    return sum(file.stat().st_size for file in files if file.exists()) or None
 
 
 def _choose(systems: tuple[System, ...], firmware: Firmware) -> System | None:

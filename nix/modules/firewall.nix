@@ -8,6 +8,29 @@ let
   policy = import ../lib/policy.nix;
   rules = import ../lib/firewall.nix { inherit policy; };
   cfg = config.paranoid.firewall;
+  inherit (config.networking) firewall;
+  inherit (config.services) tailscale;
+
+  listener = protocol: interfaces: port: { inherit protocol interfaces port; };
+  ports = ranges: lib.concatMap (range: lib.range range.from range.to) ranges;
+  opened =
+    interfaces: rules:
+    map (listener "tcp" interfaces) (rules.allowedTCPPorts ++ ports rules.allowedTCPPortRanges)
+    ++ map (listener "udp" interfaces) (rules.allowedUDPPorts ++ ports rules.allowedUDPPortRanges);
+
+  # Sockets that answer to what the machine itself has asked, and that no rule opens.
+  asking =
+    lib.optional tailscale.enable (listener "udp" [ ] tailscale.port)
+    ++ lib.optionals config.networking.useDHCP [
+      (listener "udp" [ ] 68)
+      (listener "udp" [ ] 546)
+    ];
+
+  declared =
+    opened [ ] firewall
+    ++ lib.concatLists (lib.mapAttrsToList (name: opened [ name ]) firewall.interfaces)
+    ++ asking
+    ++ cfg.listeners;
 in
 {
   options.paranoid.firewall = {
@@ -35,6 +58,46 @@ in
           that the start of a scan is seen in full.
         '';
       };
+    };
+
+    listeners = lib.mkOption {
+      type = lib.types.listOf (
+        lib.types.submodule {
+          options = {
+            protocol = lib.mkOption {
+              type = lib.types.enum [
+                "tcp"
+                "udp"
+              ];
+              example = "udp";
+              description = "Protocol of the socket.";
+            };
+            port = lib.mkOption {
+              type = lib.types.port;
+              example = 5353;
+              description = "Port that is listened on.";
+            };
+            interfaces = lib.mkOption {
+              type = lib.types.listOf lib.types.str;
+              default = [ ];
+              example = [ "tailscale0" ];
+              description = "Interfaces that the port is meant for; all of them if empty.";
+            };
+          };
+        }
+      );
+      default = [ ];
+      example = [
+        {
+          protocol = "udp";
+          port = 5353;
+        }
+      ];
+      description = ''
+        What may listen beside the ports that the packet filter opens, a DHCP client and
+        Tailscale. All of it is written to /etc/paranoid/listeners.json, by which
+        `paranoid-install verify` finds what listens and was not asked for. It opens nothing.
+      '';
     };
 
     egress = {
@@ -73,6 +136,10 @@ in
     lib.mkMerge [
       {
         networking.nftables.enable = true;
+        environment.etc."paranoid/listeners.json".text = builtins.toJSON {
+          version = 1;
+          listeners = lib.unique declared;
+        };
         networking.firewall = {
           enable = true;
           logRefusedConnections = false;

@@ -172,3 +172,14 @@ def test_only_a_refusal_looks_for_an_installed_machine(machine: Machine) -> None
     ends_with(4, machine, installed=True)
     machine.run()
     assert "boot-installed --check" not in machine.called
+
+
+def test_what_the_installer_says_after_it_asked_for_the_power_off_is_shown(
+    machine: Machine,
+) -> None:
+    """systemd ends the script's unit as soon as the installer has asked; the result comes after."""
+    machine.program("paranoid-install", 'kill -TERM "$PPID"; echo host key SHA256:abc')
+    machine.program("systemctl", "echo stopping")
+    assert machine.run() == 0
+    assert "host key SHA256:abc" in (machine.devices / "ttyS0").read_text()
+    assert machine.shells == []

@@ -42,10 +42,10 @@ def tools() -> None:
         pytest.skip(f"not installed: {', '.join(missing)}")
     if not Path("/dev/loop-control").exists():
         pytest.skip("this kernel has no loop devices")
-    _own_mounts()
+    own_mounts()
 
 
-def _own_mounts() -> None:
+def own_mounts() -> None:
     """Give the tests a mount namespace of their own (unshare(2)).
 
     Another process that makes a namespace meanwhile would copy our mounts into it, and hold the
@@ -74,6 +74,11 @@ def build(expression: Path, **arguments: str) -> str:
 @pytest.fixture(scope="session")
 def system(tools: None) -> str:
     """A toplevel for BIOS that lets nobody in by itself."""
+    return build_system()
+
+
+def build_system() -> str:
+    """Build that toplevel with this machine's busybox."""
     busybox = shutil.which("busybox")
     assert busybox is not None
     return build(HERE / "system.nix", firmware="bios", keys="", busybox=busybox)
@@ -82,7 +87,12 @@ def system(tools: None) -> str:
 @pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A public key file."""
-    path = tmp_path_factory.mktemp("key") / "id"
+    return make_key(tmp_path_factory.mktemp("key"))
+
+
+def make_key(directory: Path) -> Path:
+    """Make a key pair; its public file."""
+    path = directory / "id"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", path], check=True)
     return path.with_suffix(".pub")
 
@@ -167,7 +177,9 @@ class Bench:
         return mounts + loops
 
 
-def _bench(directory: Path) -> Iterator[Bench]:
+@contextmanager
+def make_bench(directory: Path, modules: Path = TOP / "nix") -> Iterator[Bench]:
+    """A place for an install below a directory, with a copy of these modules."""
     # nixos-install refuses a root that others cannot reach, and pytest's directories are private.
     root = Path(f"/mnt/paranoid-test-{os.getpid()}-{directory.name}")
     modules = directory / "modules"
@@ -187,13 +199,28 @@ def _bench(directory: Path) -> Iterator[Bench]:
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     """A place for one test alone."""
-    yield from _bench(tmp_path)
+    with make_bench(tmp_path) as bench:
+        yield bench
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     """A place for one install that several tests look at."""
-    yield from _bench(tmp_path_factory.mktemp("shared"))
+    with make_bench(tmp_path_factory.mktemp("shared")) as bench:
+        yield bench
+
+
+@pytest.fixture
+def loop(tmp_path: Path) -> Iterator[str]:
+    """A loop device of 3 GiB, blank."""
+    image = tmp_path / "other.img"
+    with image.open("wb") as file:
+        file.truncate(3 * 1024**3)
+    device = subprocess.run(
+        ["losetup", "--find", "--show", image], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    yield device
+    subprocess.run(["losetup", "--detach", device], check=True)
 
 
 @dataclass(frozen=True)

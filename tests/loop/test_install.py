@@ -118,11 +118,38 @@ def test_the_record_tells_what_was_done(installed: Outcome, opened: Opened, syst
     assert record["plan_hash"] == installed.last("plan")["hash"]
     assert record["disk"]["size"] == 3 * 1024**3
     assert record["machine_id"] == (opened.persist / "etc/machine-id").read_text().strip()
+    assert record["sealed"] is False
     result = installed.last("result")
     assert record["host_key_fingerprints"] == {
         "ed25519": result["host_key_ed25519"],
         "rsa": result["host_key_rsa"],
     }
+
+
+def test_a_sealed_image_holds_no_identity_and_claims_none(
+    bench: Bench, system: str, key: Path
+) -> None:
+    # As a real nixos-install may: the activation that it runs can set one up.
+    bench.fake(
+        "nixos-install", f'"$REAL" "$@" && echo id > {bench.root}/nix/persist/etc/machine-id'
+    )
+    outcome = install(bench, system, key, "--seal")
+    assert outcome.code == 0, outcome.err
+    with opened_image(bench.image, bench.image.parent) as opened:
+        etc = opened.persist / "etc"
+        assert [f.name for f in (etc / "ssh").iterdir()] == ["authorized_keys.d"]
+        assert (etc / "ssh/authorized_keys.d/root").read_text() == key.read_text()
+        assert not (etc / "machine-id").exists()
+        record = json.loads((opened.persist / "var/log/paranoid-install/record.json").read_text())
+    assert record["sealed"] is True
+    assert (record["host_key_fingerprints"], record["machine_id"]) == ({}, "")
+    assert record["toplevel"] == system
+    assert set(outcome.last("result")) == {"event", "time", "plan_hash", "toplevel", "record"}
+    content = subprocess.run(
+        ["grep", "--text", "--count", "PRIVATE KEY-----", bench.image],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert content.stdout.strip() == "0", "a private key stands on the disk"
 
 
 def test_an_install_is_repeated_only_with_the_disks_token(

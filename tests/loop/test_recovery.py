@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
-import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from .conftest import Bench, Outcome, opened_image
+from paranoid_install.journal import RUN_JOURNAL
+
+from .conftest import Bench, Outcome
+from .trees import Tree, tree
 
 KILLED = [
     # The program whose start ends the installer with SIGKILL, and which of its calls.
@@ -26,17 +29,6 @@ KILLED = [
     ("losetup", "--detach"),
 ]
 
-# What differs from install to install by design, below the persist root and Nix's own state.
-RANDOM = (
-    "ssh_host_",
-    "machine-id",
-    "record.json",
-    "journal.jsonl",
-    "gcroots/auto/",
-    "db/",
-    ".links",
-)
-
 
 def arguments(bench: Bench, system: str, key: Path, *more: str) -> list[str]:
     return [
@@ -49,38 +41,20 @@ def die_at(bench: Bench, program: str, word: str) -> None:
     bench.fake(program, f'case "$*" in *{word}*) kill -9 $PPID; exit 9 ;; esac; exec $REAL "$@"')
 
 
+def at_work(pid: int) -> bool:
+    """Whether a process has not ended; one that nobody has waited for has no environment left."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes() != b""
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def heal(bench: Bench, program: str) -> None:
     (bench.fakes / program).unlink()
 
 
-def tree(bench: Bench, name: str) -> dict[str, tuple[str, int, bytes]]:
-    """Every path on both file systems: mode, owner, and contents but for what is random."""
-    directory = bench.image.parent / name
-    directory.mkdir()
-    found = {}
-    with opened_image(bench.image, directory) as place:
-        for top in (place.boot, place.nix):
-            for path in sorted(top.rglob("*")):
-                status = path.lstat()
-                relative = f"{top.name}/{path.relative_to(top)}"
-                known = not any(word in relative for word in RANDOM)
-                if path.is_symlink():
-                    content = str(path.readlink()).encode() if known else b""
-                else:
-                    content = path.read_bytes() if known and path.is_file() else b""
-                if relative.startswith("nix/var/nix/gcroots/auto/"):
-                    relative = "nix/var/nix/gcroots/auto/…"
-                found[relative] = (stat.filemode(status.st_mode), status.st_uid, content)
-    return {
-        path: entry
-        for path, entry in found.items()
-        # GRUB's own files carry the file system's UUID, its environment block a time.
-        if not path.startswith(("boot/grub/i386-pc", "boot/grub/grubenv", "boot/grub/fonts"))
-    }
-
-
 @pytest.fixture(scope="module")
-def undisturbed(shared: Bench, system: str, key: Path) -> dict[str, tuple[str, int, bytes]]:
+def undisturbed(shared: Bench, system: str, key: Path) -> Tree:
     outcome = shared.run(*arguments(shared, system, key))
     assert outcome.code == 0, outcome.err
     return tree(shared, "undisturbed")
@@ -91,7 +65,7 @@ def test_a_run_killed_at_any_step_is_cleaned_up_and_resumed(
     bench: Bench,
     system: str,
     key: Path,
-    undisturbed: dict[str, tuple[str, int, bytes]],
+    undisturbed: Tree,
     program: str,
     word: str,
 ) -> None:
@@ -108,6 +82,128 @@ def test_a_run_killed_at_any_step_is_cleaned_up_and_resumed(
     assert resumed.code == 0, resumed.err
     assert bench.left() == []
     assert tree(bench, "resumed") == undisturbed
+
+
+def test_a_second_run_needs_no_word_of_the_first(
+    bench: Bench, system: str, key: Path, undisturbed: Tree
+) -> None:
+    die_at(bench, "nixos-install", "")
+    assert bench.run(*arguments(bench, system, key)).code == -signal.SIGKILL
+    heal(bench, "nixos-install")
+    again = bench.run(*arguments(bench, system, key))
+    assert again.code == 0, again.err
+    assert bench.left() == []
+    assert tree(bench, "again") == undisturbed
+
+
+def test_what_a_killed_run_left_at_work_is_ended(bench: Bench, system: str, key: Path) -> None:
+    # Another session, at home on the target, and deaf to requests.
+    pid = bench.image.parent / "pid"
+    bench.fake(
+        "nixos-install",
+        f'cd "$2/nix"; trap "" TERM; setsid tail -f /dev/null >/dev/null 2>&1 &\n'
+        f"echo $! > {pid}; kill -9 $PPID",
+    )
+    assert bench.run(*arguments(bench, system, key)).code == -signal.SIGKILL
+    left = int(pid.read_text())
+    assert f"_PARANOID_ROOT={bench.root}" in Path(f"/proc/{left}/environ").read_text()
+    heal(bench, "nixos-install")
+    again = bench.run(*arguments(bench, system, key))
+    assert again.code == 0, again.err
+    assert not at_work(left)
+    assert bench.left() == []
+
+
+def test_what_was_left_at_work_is_ended_even_where_nothing_is_mounted(
+    bench: Bench, loop: str, system: str, key: Path
+) -> None:
+    request = ["--disk", loop, "--ssh-key", str(key), "--system", system, "--json"]
+    pid = bench.image.parent / "pid"
+    bench.fake(
+        "mkfs.ext4", f"tail -f /dev/null < {loop} >/dev/null 2>&1 &\necho $! > {pid}; kill -9 $PPID"
+    )
+    assert bench.run(*request).code == -signal.SIGKILL
+    assert bench.run_bare("clean").code == 0
+    assert not at_work(int(pid.read_text()))
+
+
+def test_a_run_that_released_another_s_mounts_first_can_still_be_stopped(
+    bench: Bench, system: str, key: Path
+) -> None:
+    die_at(bench, "nixos-install", "")
+    bench.run(*arguments(bench, system, key))
+    bench.fake("nixos-install", "echo at work; exec tail -f /dev/null")
+    process = bench.start(*arguments(bench, system, key))
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "at work" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    assert bench.left() == []
+
+
+def test_after_a_power_cut_the_disk_itself_says_that_its_contents_are_ours(
+    bench: Bench, loop: str, system: str, key: Path
+) -> None:
+    request = ["--disk", loop, "--ssh-key", str(key), "--system", system, "--json"]
+    die_at(bench, "nixos-install", "")
+    assert bench.run(*request).code == -signal.SIGKILL
+    heal(bench, "nixos-install")
+    assert bench.run_bare("clean").code == 0
+    RUN_JOURNAL.unlink()
+
+    dry = bench.run(*request, "--dry-run")
+    assert dry.code == 0, dry.err
+    again = bench.run(*request)
+    assert again.code == 0, again.err
+    refused = bench.run(*request)
+    assert refused.code == 3
+    assert "holds the system that paranoid-install put there" in refused.err
+
+
+def test_a_system_that_lost_its_record_is_not_taken_for_a_run_that_was_cut_off(
+    bench: Bench, loop: str, system: str, key: Path
+) -> None:
+    request = ["--disk", loop, "--ssh-key", str(key), "--system", system, "--json"]
+    assert bench.run(*request).code == 0
+    RUN_JOURNAL.unlink()
+    lost = "rm /persist/var/log/paranoid-install/record.json"
+    subprocess.run(["debugfs", "-w", "-R", lost, f"{loop}p2"], check=True, capture_output=True)
+    again = bench.run(*request)
+    assert again.code == 3
+    assert "is not blank" in again.err
+
+
+def test_a_table_that_somebody_made_after_the_kill_is_not_ours(
+    bench: Bench, system: str, key: Path
+) -> None:
+    die_at(bench, "nixos-install", "")
+    bench.run(*arguments(bench, system, key))
+    heal(bench, "nixos-install")
+    assert bench.run_bare("clean").code == 0
+    subprocess.run(["parted", "--script", bench.image, "mklabel", "msdos"], check=True)
+    again = bench.run(*arguments(bench, system, key))
+    assert again.code == 3
+    assert (
+        f"is not blank: an msdos partition table; to erase all of it say --wipe {bench.image}"
+        in (again.err)
+    )
+
+
+def test_a_file_system_that_somebody_made_after_the_kill_is_not_ours(
+    bench: Bench, loop: str, system: str, key: Path
+) -> None:
+    request = ["--disk", loop, "--ssh-key", str(key), "--system", system, "--json"]
+    die_at(bench, "nixos-install", "")
+    bench.run(*request)
+    heal(bench, "nixos-install")
+    assert bench.run_bare("clean").code == 0
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-L", "data", f"{loop}p2"], check=True)
+    again = bench.run(*request)
+    assert again.code == 3
+    assert "ext4 'data'" in again.err
 
 
 def test_the_status_names_the_next_step_and_what_is_held(

@@ -4,25 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from .conftest import Bench, Outcome
-
-
-@pytest.fixture
-def loop(tmp_path: Path) -> Iterator[str]:
-    """A loop device of 3 GiB, blank."""
-    image = tmp_path / "other.img"
-    with image.open("wb") as file:
-        file.truncate(3 * 1024**3)
-    device = subprocess.run(
-        ["losetup", "--find", "--show", image], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    yield device
-    subprocess.run(["losetup", "--detach", device], check=True)
 
 
 def refused(bench: Bench, disk: str, key: Path, system: str, *more: str) -> Outcome:

@@ -175,6 +175,7 @@ in
         persisted = map (directory: directory.dirPath) persistence.directories;
         persistedFiles = map (file: file.filePath) persistence.files;
         layout = config.environment.etc."paranoid/layout.json".text;
+        listeners = config.environment.etc."paranoid/listeners.json".text;
         ssh = {
           inherit (config.services.openssh) settings extraConfig hostKeys;
         };

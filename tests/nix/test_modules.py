@@ -239,6 +239,13 @@ class TestMeeka:
         assert 'iifname { "lo" } accept comment "trusted interfaces"' in content
         assert "type filter hook input priority filter; policy drop;" in content
 
+    def test_what_may_listen_is_written_where_verify_reads_it(self, meeka: Any) -> None:
+        declared = json.loads(meeka["listeners"])
+        assert declared["version"] == 1
+        ssh = [entry for entry in declared["listeners"] if entry["port"] == 22]
+        assert {name for entry in ssh for name in entry["interfaces"]} == {"tailscale0", "wg0"}
+        assert all(entry["interfaces"] for entry in ssh)
+
     def test_refused_connections_are_logged_at_a_bounded_rate(self, meeka: Any) -> None:
         content = meeka["nftables"]["nixos-fw"]["content"]
         (line,) = [line for line in content.splitlines() if "refused connection" in line]

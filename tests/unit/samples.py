@@ -126,7 +126,11 @@ def installing(root: Path) -> Recorder:
         (root / "boot/grub/grub.cfg").touch()
 
     return Recorder(
-        answers={"losetup": "/dev/loop7\n", "ssh-keygen": "256 SHA256:abc root (ED25519)\n"},
+        answers={
+            "blkid": "aba661da\n",
+            "losetup": "/dev/loop7\n",
+            "ssh-keygen": "256 SHA256:abc root (ED25519)\n",
+        },
         effects={"nixos-generate-config": generate, "nixos-install": install},
     )
 

@@ -16,7 +16,7 @@ _ONLY = {
     "sh": ("runner.py",),
     "pyudev": ("disks.py",),
     "rich": ("ui/",),
-    "typer": ("cli.py",),
+    "typer": ("cli.py", "cli_verify.py"),
     "tree_sitter": ("hardware.py",),
     "tree_sitter_nix": ("hardware.py",),
     "subprocess": (),
@@ -44,7 +44,11 @@ _MAY_NOT = {
     "plan.py": {"engine", "install", "cli", "ui", "runner", "recovery"},
     "engine.py": {"install", "cli", "ui", "guard", "recovery", "runner"},
     "install.py": {"cli", "ui"},
+    "verify/": _ACTING | {"disks", "spec", "layout", "selection", "journal", "cli_verify"},
 }
+# What the checks of verify are made of: no runner, no files, no clock.
+_PURE = {"__future__", "collections", "json", "re", "typing", "paranoid_install"}
+_FACTS = {"policy", "mounts", "values", "verify"}
 
 
 def imported(file: Path) -> set[str]:
@@ -73,6 +77,16 @@ def test_imports_go_one_way(name: str) -> None:
     own = {m.split(".")[1] for m in modules if m.startswith("paranoid_install.")}
     bad = own if "*" in _MAY_NOT[name] else own & _MAY_NOT[name]
     assert not bad
+
+
+@pytest.mark.parametrize("file", sorted(_PACKAGE.glob("verify/*_checks.py")), ids=lambda f: f.name)
+def test_a_check_sees_nothing_but_facts(file: Path) -> None:
+    modules = imported(file)
+    assert {module.split(".")[0] for module in modules} <= _PURE
+    own = [module.split(".") for module in modules if module.startswith("paranoid_install.")]
+    assert {parts[1] for parts in own} <= _FACTS
+    acting = {"gather", "files", "programs", "tree", "command"}
+    assert not {parts[2] for parts in own if parts[1] == "verify"} & acting
 
 
 @pytest.mark.parametrize("name", _NAMES)

@@ -10,7 +10,7 @@ import pytest
 from paranoid_install import guard
 from paranoid_install.errors import Refusal, RefusedError
 from paranoid_install.survey import Room, System
-from paranoid_install.values import MemorySize
+from paranoid_install.values import MIB, MemorySize
 from tests.unit.samples import BLANK, GIB, KEY, holding, machine_found, request
 
 _PATH = "/nix/store/0-nixos"
@@ -31,6 +31,7 @@ def ours(**changes: Any) -> System:
 def test_a_fitting_request_passes() -> None:
     guard.check(request(), machine_found())
     guard.check(request(), machine_found(system=ours()))
+    guard.check(request(), machine_found(boot_bytes=40 * MIB, clock=1893456000.0))
 
 
 @pytest.mark.parametrize(
@@ -52,6 +53,10 @@ def test_a_fitting_request_passes() -> None:
          "writes its boot loader to /dev/vdb, not to /dev/vda"),
         ({}, {"system": ours(), "room": Room(30 * GIB, 1)}, "no-room", "the system takes 30.0 GiB"),
         ({}, {"system": ours(), "room": Room(1, 10**8)}, "no-room", "has 100000000 files"),
+        ({}, {"system": ours(), "boot_bytes": 600 * MIB}, "no-boot-room",
+         "kernel and initrd take 600 MiB, and /boot has"),
+        ({}, {"clock": 946684800.0}, "clock", "clock says 2000-01-01 00:00 UTC, which is not betw"),
+        ({}, {"clock": 4102444800.0}, "clock", "between 2025-01-01 and 2100-01-01"),
         ({"ssh_keys": ()}, {}, "lock-out", "no ssh key was given, and root on this machine has"),
         ({"ssh_keys": ()}, {"system": System(_PATH, (), _DECLARED)}, "lock-out",
          "holds no ssh key"),

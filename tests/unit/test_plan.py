@@ -10,7 +10,7 @@ import pytest
 from paranoid_install.actions import GenerateHostKey, Mount, Run
 from paranoid_install.disks import Disk
 from paranoid_install.layout import LOOP, Firmware
-from paranoid_install.plan import Plan, make
+from paranoid_install.plan import Plan, Step, make
 from tests.unit.samples import BLANK, KEY, holding, machine_found, request
 
 IMAGE = Disk(path="/tmp/x.img", size=BLANK.size, kind="image", signatures=())
@@ -31,12 +31,12 @@ UEFI_TABLE = (
 
 def commands(plan: Plan) -> list[tuple[str, ...]]:
     """The command lines that stand in the plan itself."""
-    return [
-        action.argv
-        for step in plan.steps
-        for action in step.actions
-        if isinstance(action, (Run, Mount, GenerateHostKey))
-    ]
+    return [argv for step in plan.steps for argv in commands_of(step)]
+
+
+def commands_of(step: Step) -> list[tuple[str, ...]]:
+    """The command lines that stand in one step."""
+    return [a.argv for a in step.actions if isinstance(a, (Run, Mount, GenerateHostKey))]
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
@@ -70,6 +70,7 @@ def test_the_whole_plan_word_for_word(name: str, firmware: Firmware) -> None:
         *([grub] if bios and name == "image" else []),
         "sync --file-system /mnt/nix",
         "sync --file-system /mnt/boot",
+        "sync --file-system /mnt/nix",
     ]
     found = machine_found(disk, firmware, memory=None)
     done = [" ".join(argv) for argv in commands(make(request(), found))]
@@ -139,6 +140,31 @@ def test_the_keys_given_are_written_and_the_live_ones_only_without() -> None:
     assert other in json.dumps(
         make(request(ssh_keys=()), machine_found(live_keys=(other,))).as_data()
     )
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_a_sealed_disk_gets_who_may_log_in_and_no_identity(firmware: Firmware) -> None:
+    found = machine_found(firmware=firmware)
+    given = {"root_password_hash_file": "/run/hash"}
+    whole, sealed = (make(request(seal=seal, **given), found) for seal in (False, True))
+    lines = [[a.line for s in plan.steps for a in s.actions] for plan in (whole, sealed)]
+    seed = " /mnt/boot/loader/random-seed" if firmware == "uefi" else ""
+    assert [line for line in lines[0] if line not in lines[1]] == [
+        "ssh-keygen -q -t ed25519 -N '' -C '' -f /mnt/nix/persist/etc/ssh/ssh_host_ed25519_key",
+        "ssh-keygen -q -t rsa -b 3072 -N '' -C '' -f /mnt/nix/persist/etc/ssh/ssh_host_rsa_key",
+        "systemd-id128 new > /mnt/nix/persist/etc/machine-id",
+    ]
+    assert [line for line in lines[1] if line not in lines[0]] == [
+        f"rm --force /mnt/nix/persist/etc/machine-id{seed}"
+    ]
+    assert "install --mode=0600 /run/hash /mnt/nix/persist/etc/passwords/root" in lines[1]
+    assert any("authorized_keys.d/root" in line for line in lines[1])
+
+
+def test_what_the_systems_own_tools_made_is_taken_away_after_the_last_of_them() -> None:
+    steps = {s.id: s for s in make(request(seal=True), machine_found(IMAGE, memory=None)).steps}
+    install = [argv[0] for argv in commands_of(steps["install"])]
+    assert install == ["install", "nixos-install", "rm", "rm", "grub-install"]
 
 
 def test_the_finish_takes_back_every_mount_in_reverse() -> None:

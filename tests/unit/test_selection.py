@@ -5,10 +5,22 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from paranoid_install.disks import Disk, Signature
 from paranoid_install.errors import RefusedError
-from paranoid_install.selection import Needs, Rule, namesakes, refusals, select
+from paranoid_install.layout import partition_path
+from paranoid_install.selection import (
+    DevicePath,
+    ImageFile,
+    Needs,
+    Rule,
+    namesakes,
+    parse_selector,
+    refusals,
+    select,
+)
 from tests.unit.samples import BLANK, GIB, holding
 
 NEEDS = Needs(minimum=3 * GIB, maximum=2048 * GIB, labels=("boot", "nix"))
@@ -148,3 +160,45 @@ def test_a_label_on_another_disk_is_refused_however_alike_the_names_are() -> Non
 def test_the_disk_s_own_labels_are_no_clash() -> None:
     disk = replace(BLANK, signatures=(Signature("vda2", "ext4", "nix"),))
     assert namesakes(disk, (disk,), ("nix",)) == ()
+
+
+_SELECTORS = st.text() | st.lists(
+    st.sampled_from(["/dev/", "auto", "serial=", "wwn=", "size>=", "2G", "/", ".img", "x", "\x00"])
+).map("".join)
+
+
+@given(_SELECTORS)
+def test_any_text_names_a_disk_or_is_a_sentence(text: str) -> None:
+    try:
+        selector = parse_selector(text)
+    except ValueError as error:
+        assert str(error)  # noqa: PT017 - both ways out are right
+    else:
+        assert text.isprintable()
+        if not isinstance(selector, ImageFile):
+            assert str(selector) == text
+
+
+@given(st.text(st.characters(categories=["L", "N", "P"]), min_size=1))
+def test_a_device_is_what_stands_below_dev(name: str) -> None:
+    assert parse_selector(f"/dev/{name}") == DevicePath(f"/dev/{name}")
+
+
+@given(st.from_regex(r"/dev/[a-z]{1,8}[0-9]{0,3}", fullmatch=True), st.integers(1, 128))
+def test_a_partition_s_name_can_be_read_back(device: str, number: int) -> None:
+    name = partition_path(device, number)
+    # The kernel puts a p between two numbers (block/partitions/core.c, add_partition).
+    assert name.removeprefix(device).removeprefix("p") == str(number)
+    assert ("p" in name.removeprefix(device)) == device[-1].isdigit()
+
+
+@given(st.text(), st.text(), st.sampled_from(["serial=", "wwn="]))
+def test_a_rule_takes_no_disk_but_the_one_it_names(serial: str, value: str, key: str) -> None:
+    disk = replace(BLANK, serial=serial, wwn=serial)
+    try:
+        chosen = select(Rule(key, value), (disk,), NEEDS)
+    except RefusedError as error:
+        assert error.candidates  # noqa: PT017
+    else:
+        assert chosen == disk
+        assert serial.lower() == value.lower()

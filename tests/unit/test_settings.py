@@ -182,3 +182,27 @@ def test_no_answers_make_anything_but_a_spec_error(data: dict[str, object]) -> N
         settings.parse_answers(data, "a")
     except SpecError as error:
         assert str(error)  # noqa: PT017
+
+
+_NAMES = st.sampled_from([s.name for s in SETTINGS if len(s.name) > 5])
+
+
+@given(_NAMES, st.data())
+def test_a_slip_of_the_finger_suggests_the_setting_that_was_meant(
+    name: str, data: st.DataObject
+) -> None:
+    place = data.draw(st.integers(1, len(name) - 2))
+    wrong = data.draw(
+        st.sampled_from(
+            [
+                name[:place] + name[place + 1 :],
+                name[:place] + name[place] + name[place:],
+                name[:place] + name[place + 1] + name[place] + name[place + 2 :],
+            ]
+        )
+    )
+    if wrong in {s.name for s in SETTINGS}:
+        return
+    with pytest.raises(SpecError) as caught:
+        settings.parse_answers({wrong: "x"}, "a")
+    assert str(caught.value) == f"a: {wrong!r} is not a setting; did you mean {name}?"

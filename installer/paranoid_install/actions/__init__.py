@@ -12,6 +12,7 @@ from paranoid_install.actions.disk import (
     CheckDisk,
     CreateImage,
     DetachLoop,
+    NoteTable,
     ScanPartitions,
     WaitForNodes,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "MakeDirectory",
     "MendRoots",
     "Mount",
+    "NoteTable",
     "PatchHardware",
     "Run",
     "ScanPartitions",

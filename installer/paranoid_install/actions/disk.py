@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from paranoid_install import disks
@@ -11,6 +11,7 @@ from paranoid_install.actions.base import Action, Machine, Passing, Plain
 from paranoid_install.disks import Disk
 from paranoid_install.errors import CommandFailed, Refusal, RefusedError
 from paranoid_install.layout import LOOP
+from paranoid_install.past import TABLE
 from paranoid_install.selection import Needs, refusals
 from paranoid_install.survey import as_it_is
 
@@ -32,6 +33,8 @@ class CheckDisk(Plain):
 
     def apply(self, machine: Machine) -> None:
         now = as_it_is(machine.runner, self.disk)
+        if now.signatures == self.disk.signatures:
+            now = replace(now, left_over=self.disk.left_over)
         reasons = refusals(now, self.needs)
         for name in ("size", "serial", "wwn", "model"):
             before, after = getattr(self.disk, name), getattr(now, name)
@@ -135,3 +138,26 @@ class WaitForNodes(Passing):
 
     def apply(self, machine: Machine) -> None:
         disks.wait_for_nodes(machine.runner, tuple(machine.device(path) for path in self.paths))
+
+
+@dataclass(frozen=True)
+class NoteTable(Plain):
+    """Note the id of the partition table just written: by it a later run knows what is ours."""
+
+    device: str
+
+    @property
+    def line(self) -> str:
+        return f"blkid --probe --match-tag PTUUID --output value {shlex.quote(self.device)}"
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("blkid",)
+
+    def apply(self, machine: Machine) -> None:
+        device = machine.device(self.device)
+        table = disks.table_id(machine.runner, device)
+        if not table:
+            problem = "found no partition table where one was just written"
+            raise CommandFailed(("blkid", "--probe", device), problem, 2)
+        machine.learn(TABLE, table)

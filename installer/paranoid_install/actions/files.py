@@ -10,6 +10,7 @@ from pathlib import Path
 from paranoid_install import hardware, record
 from paranoid_install.actions.base import Action, Machine, Passing, Plain
 from paranoid_install.journal import RUN_JOURNAL, JournalFile, Value
+from paranoid_install.past import RECORD
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ class WriteRecord(Plain):
     def apply(self, machine: Machine) -> None:
         text = record.render(dict(self.static), machine.facts)
         write(Path(self.root + self.path), text, 0o644)
-        machine.learn("record", self.path)
+        machine.learn(RECORD, self.path)
 
 
 def write(path: Path, text: str, mode: int) -> None:

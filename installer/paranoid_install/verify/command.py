@@ -1,0 +1,127 @@
+"""`paranoid-install verify`, without its command line: cli_verify.py mounts `run` and `diff`."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from paranoid_install.errors import FindingsError, SpecError
+from paranoid_install.runner import Runner
+from paranoid_install.verify import baseline, compare
+from paranoid_install.verify.check import Severity
+from paranoid_install.verify.ephemeral import Mortals, mortals
+from paranoid_install.verify.gather import gather
+from paranoid_install.verify.html import as_html
+from paranoid_install.verify.junit import as_junit
+from paranoid_install.verify.registry import BY_ID, CHECKS
+from paranoid_install.verify.report import Report, judge, now
+from paranoid_install.verify.sarif import as_sarif
+
+
+class Screen(Protocol):
+    """What of ui.findings is needed here."""
+
+    def show(self, report: Report, stream: TextIO) -> None: ...
+    def show_changes(self, changes: tuple[compare.Change, ...], stream: TextIO) -> None: ...
+    def show_mortals(self, mortals: Mortals, stream: TextIO) -> None: ...
+
+
+@dataclass(frozen=True)
+class VerifyOptions:
+    """What the operator asked of `verify`. A path that is None: that output is not wanted."""
+
+    root: Path = Path("/")
+    fail_on: Severity = Severity.HIGH
+    baseline: Path | None = None
+    as_json: bool = False
+    sarif: Path | None = None
+    junit: Path | None = None
+    html: Path | None = None
+    ephemeral: bool = False
+
+
+def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | None = None) -> int:
+    """Check, show, and return the exit code: 0, or 8 with findings of `fail_on` and above.
+
+    Raises SpecError for a request that cannot be met.
+    """
+    out = out or sys.stdout
+    if not options.root.is_dir():
+        raise SpecError(f"--root {options.root}", "not a directory", "name where the disk is")
+    if options.ephemeral:
+        _ephemeral(options, screen, out)
+        return 0
+    accepted = baseline.load(options.baseline, BY_ID) if options.baseline else ()
+    machine = gather(options.root, runner)
+    time = now()
+    report = Report(
+        socket.gethostname() if machine.live else machine.root,
+        machine.root,
+        machine.live,
+        time,
+        options.fail_on,
+        judge(machine, CHECKS, accepted, time.date()),
+    )
+    if options.sarif is not None:
+        _write(options.sarif, _json(as_sarif(report)))
+    if options.junit is not None:
+        _write(options.junit, as_junit(report))
+    if options.html is not None:
+        _write(options.html, as_html(report))
+    if options.as_json:
+        out.write(_json(report.as_data()))
+    else:
+        screen.show(report, out)
+    return FindingsError.exit_code if report.failed else 0
+
+
+def diff(
+    before: Path,
+    after: Path,
+    screen: Screen,
+    *,
+    fail_on: Severity = Severity.HIGH,
+    as_json: bool = False,
+    out: TextIO | None = None,
+) -> int:
+    """Show what changed from one report to another: 8 if something of `fail_on` got worse.
+
+    Raises SpecError for a file that is no report.
+    """
+    out = out or sys.stdout
+    changes = compare.compare(compare.load(before), compare.load(after))
+    if as_json:
+        out.write(_json([change.as_data() for change in changes]))
+    else:
+        screen.show_changes(changes, out)
+    worse = any(change.worse and change.severity.rank >= fail_on.rank for change in changes)
+    return FindingsError.exit_code if worse else 0
+
+
+def _ephemeral(options: VerifyOptions, screen: Screen, out: TextIO) -> None:
+    try:
+        found = mortals(options.root)
+    except PermissionError as error:
+        raise SpecError(str(error.filename), "may not be looked into", "run as root") from error
+    if options.as_json:
+        out.write(_json(found.as_data()))
+    else:
+        screen.show_mortals(found, out)
+
+
+def _json(data: Any) -> str:
+    # ASCII: no terminal, and no log, is shown anything but letters.
+    return json.dumps(data, indent=1, ensure_ascii=True) + "\n"
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise SpecError(
+            str(file), f"the report cannot be written ({error.strerror})", "name another file"
+        ) from error

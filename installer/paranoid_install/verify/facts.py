@@ -1,0 +1,168 @@
+"""What is known of a machine: pieces that are each a value, unknown, or not applicable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias, TypeVar
+
+from paranoid_install.mounts import MountEntry
+from paranoid_install.watch.kernel import Status
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """The piece could not be had: no permission, no such program, no answer."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class NotApplicable:
+    """There is no such thing on this machine, or not while it is not running."""
+
+    reason: str
+
+
+Piece: TypeAlias = T | Unknown | NotApplicable
+
+
+class MissingError(Exception):
+    """A check needed a piece that is not a value; `piece` is what it is instead."""
+
+    def __init__(self, piece: Unknown | NotApplicable) -> None:
+        super().__init__(piece.reason)
+        self.piece = piece
+
+
+def known(piece: Piece[T]) -> T:
+    """The piece's value. Raises MissingError, which becomes the check's answer."""
+    if isinstance(piece, Unknown | NotApplicable):
+        raise MissingError(piece)
+    return piece
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A file's owner and permission bits (with set-uid, set-gid and sticky), and its kind."""
+
+    path: str
+    mode: int
+    uid: int = 0
+    gid: int = 0
+    directory: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.path}: mode {self.mode:04o}, owner {self.uid}:{self.gid}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A directory on an executable, writable mount that others than root may write to."""
+
+    mount: str
+    stat: Stat
+
+
+@dataclass(frozen=True)
+class Space:
+    """Bytes of a file system, and those that are taken."""
+
+    size: int
+    used: int
+
+
+@dataclass(frozen=True)
+class Listener:
+    """A listening socket, of ss(8). `address` as printed, without the port; `*` is any."""
+
+    protocol: str
+    address: str
+    port: int
+    program: str = ""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A port that the configuration opens; `interfaces` empty: on all of them."""
+
+    protocol: str
+    port: int
+    interfaces: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class User:
+    """A line of passwd(5). `password` is locked, empty or hash; the hash itself is not kept.
+
+    `declared`: the hash is the one of the user's file on the persist root.
+    """
+
+    name: str
+    uid: int
+    password: str
+    declared: bool = False
+
+
+@dataclass(frozen=True)
+class Loader:
+    """The boot loader's kind (systemd-boot or grub), its configuration and its entries' names."""
+
+    kind: str
+    text: str
+    entries: tuple[str, ...]
+
+
+_PIECE: Any = Unknown("not looked at")
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Everything that checks may look at; a piece that nobody gathered is unknown.
+
+    `sysctl` has each key of the policy, Unknown where the kernel has or shows none. Ages are in
+    seconds since the system profile, or ClamAV's signatures, were last changed.
+    """
+
+    root: str = "/"
+    live: bool = True
+    mounts: Piece[tuple[MountEntry, ...]] = _PIECE
+    places: Piece[tuple[Place, ...]] = _PIECE
+    space: Piece[Space] = _PIECE
+    swaps: Piece[Mapping[str, str]] = _PIECE
+    machine_id: Piece[tuple[str, str]] = _PIECE
+    host_keys: Piece[tuple[Stat, ...]] = _PIECE
+    secrets: Piece[tuple[Stat, ...]] = _PIECE
+    uid_maps: Piece[tuple[str, ...]] = _PIECE
+    sshd: Piece[Mapping[str, tuple[str, ...]]] = _PIECE
+    ruleset: Piece[tuple[Mapping[str, Any], ...]] = _PIECE
+    listeners: Piece[tuple[Listener, ...]] = _PIECE
+    declared: Piece[tuple[Declared, ...]] = _PIECE
+    nix: Piece[Mapping[str, str]] = _PIECE
+    channels: Piece[tuple[str, ...]] = _PIECE
+    users: Piece[tuple[User, ...]] = _PIECE
+    wrappers: Piece[tuple[Stat, ...]] = _PIECE
+    setuid: Piece[tuple[Stat, ...]] = _PIECE
+    programs: Piece[frozenset[str]] = _PIECE
+    audit: Piece[Status] = _PIECE
+    audit_rules: Piece[tuple[str, ...]] = _PIECE
+    sysctl: Piece[Mapping[str, Piece[str]]] = _PIECE
+    parameters: Piece[tuple[str, ...]] = _PIECE
+    modules: Piece[frozenset[str]] = _PIECE
+    lockdown: Piece[str] = _PIECE
+    vulnerabilities: Piece[Mapping[str, str]] = _PIECE
+    coredump: Piece[Mapping[str, str]] = _PIECE
+    units: Piece[Mapping[str, Mapping[str, str]]] = _PIECE
+    exposure: Piece[Mapping[str, float]] = _PIECE
+    journald: Piece[Mapping[str, str]] = _PIECE
+    upload: Piece[Mapping[str, str]] = _PIECE
+    loader: Piece[Loader] = _PIECE
+    kernels: Piece[tuple[str, str]] = _PIECE
+    clock: Piece[Mapping[str, str]] = _PIECE
+    system_age: Piece[float] = _PIECE
+    signatures_age: Piece[float] = _PIECE
+
+
+PIECES = tuple(f.name for f in fields(Machine) if f.name not in ("root", "live"))

@@ -1,0 +1,339 @@
+"""Facts that are read from files: of the machine's disk, and of a running kernel."""
+
+from __future__ import annotations
+
+import os
+import stat as stats
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from paranoid_install import policy
+from paranoid_install.mounts import MountEntry, mount_table, swap_devices
+from paranoid_install.verify import parse
+from paranoid_install.verify.facts import (
+    Declared,
+    Loader,
+    NotApplicable,
+    Piece,
+    Place,
+    Space,
+    Stat,
+    Unknown,
+    User,
+)
+from paranoid_install.verify.kernel_checks import KEYS
+from paranoid_install.verify.mount_checks import executing_of
+from paranoid_install.verify.tree import SearchCutError, Tree, of, walk
+
+_LAYOUT = policy.load("layout")
+_OWN = policy.load("verify")
+_PERSIST = _LAYOUT["persist"]["root"]
+_PROFILE = "/nix/var/nix/profiles/system"
+_WRAPPERS = f"{policy.load('mounts')['wrappers']['path']}/bin"
+_SET_ID = stats.S_ISUID | stats.S_ISGID
+SEARCH = 0.4
+"""Seconds that a search through directories may take."""
+
+
+def nix_conf(tree: Tree) -> dict[str, str]:
+    """nix.conf(5) with what it includes."""
+    found: dict[str, str] = {}
+    _read_nix(tree, tree.etc("nix/nix.conf"), found, depth=0)
+    return found
+
+
+def _read_nix(tree: Tree, path: str, found: dict[str, str], depth: int) -> None:
+    if depth > 8:
+        raise ValueError(f"{path}: includes itself")
+    for line in tree.text(path).splitlines():
+        words = line.partition("#")[0].split(None, 2)
+        if len(words) >= 2 and words[0] in ("include", "!include"):
+            other = words[1]
+            other = other if other.startswith("/") else f"{path.rpartition('/')[0]}/{other}"
+            if words[0] == "include" or tree.exists(other):
+                _read_nix(tree, other, found, depth + 1)
+        elif len(words) >= 2 and words[1] == "=":
+            value = words[2].strip() if len(words) == 3 else ""
+            if words[0].startswith("extra-"):
+                key = words[0].removeprefix("extra-")
+                default = _OWN["nix"]["defaults"].get(key, "")
+                value = f"{found.get(key, default)} {value}".strip()
+                found[key] = value
+            else:
+                found[words[0]] = value
+
+
+def channels(tree: Tree) -> tuple[str, ...]:
+    """Lines of root's list of channels; none when there is no list."""
+    path = "/root/.nix-channels"
+    return tuple(tree.text(path).split("\n")[:-1]) if tree.exists(path) else ()
+
+
+def machine_id(tree: Tree) -> tuple[str, str]:
+    """The machine-id in use, and the one on the persist root (empty: none there)."""
+    persisted = f"{_PERSIST}/etc/machine-id"
+    saved = tree.text(persisted).strip() if tree.exists(persisted) else ""
+    running = tree.text("/etc/machine-id").strip() if tree.exists("/etc/machine-id") else saved
+    return running, saved
+
+
+def host_keys(tree: Tree) -> tuple[Stat, ...]:
+    """The host keys of the policy that are there."""
+    paths = [key["path"] for key in _LAYOUT["hostKeys"]]
+    return tuple(tree.stat(path) for path in paths if tree.exists(path))
+
+
+def secrets(tree: Tree) -> tuple[Stat, ...]:
+    """The secrets of the policy that are there, directories with what is in them."""
+    found = []
+    for name in _OWN["files"]["secrets"]:
+        path = _PERSIST + name
+        if tree.exists(path):
+            stat = tree.stat(path)
+            found.append(stat)
+            if stat.directory:
+                found += [tree.stat(f"{path}/{file}") for file in tree.names(path)]
+    return tuple(found)
+
+
+def uid_maps(tree: Tree) -> tuple[str, ...]:
+    """The maps that NixOS keeps of users' and groups' numbers."""
+    path = _OWN["files"]["uidMaps"]
+    names = tree.names(path) if tree.exists(path) else ()
+    return tuple(name for name in names if name in ("uid-map", "gid-map"))
+
+
+def journald(tree: Tree) -> dict[str, str]:
+    """journald.conf(5)."""
+    return parse.settings(tree.text(tree.etc("systemd/journald.conf")))
+
+
+def coredump(tree: Tree) -> dict[str, str]:
+    """coredump.conf(5)."""
+    return parse.settings(tree.text(tree.etc("systemd/coredump.conf")))
+
+
+def upload(tree: Tree) -> dict[str, str]:
+    """journal-upload.conf(5)."""
+    return parse.settings(tree.text(tree.etc("systemd/journal-upload.conf")))
+
+
+def programs(tree: Tree) -> frozenset[str]:
+    """What everybody finds in the system's path."""
+    return frozenset(tree.names(f"{_PROFILE}/sw/bin"))
+
+
+def loader(tree: Tree) -> Loader | Unknown:
+    """systemd-boot's or GRUB's configuration, from the boot file system."""
+    boot = _LAYOUT["boot"]["mountPoint"]
+    if tree.exists(f"{boot}/loader/loader.conf"):
+        entries = f"{boot}/loader/entries"
+        names = tree.names(entries) if tree.exists(entries) else ()
+        texts = tuple(tree.text(f"{entries}/{name}") for name in names)
+        return Loader("systemd-boot", tree.text(f"{boot}/loader/loader.conf"), (*names, *texts))
+    if tree.exists(f"{boot}/grub/grub.cfg"):
+        text = tree.text(f"{boot}/grub/grub.cfg")
+        menu = tuple(line for line in text.splitlines() if "menuentry" in line)
+        return Loader("grub", text, menu)
+    return Unknown(f"no configuration of a boot loader in {boot}; is it mounted?")
+
+
+def parameters(tree: Tree, live: bool) -> tuple[str, ...]:
+    """The kernel's command line: the running one's, or what the disk's system asks for."""
+    if live:
+        return tuple(Path("/proc/cmdline").read_text(errors="surrogateescape").split())
+    return tuple(tree.text(f"{_PROFILE}/kernel-params").split())
+
+
+def system_age(tree: Tree) -> float:
+    """Seconds since the system profile was last pointed elsewhere."""
+    return time.time() - tree.modified(_PROFILE)
+
+
+def signatures_age(tree: Tree) -> float | NotApplicable:
+    """Seconds since ClamAV's signatures were renewed."""
+    directory = policy.load("antivirus")["databaseDirectory"]
+    if not tree.exists(directory):
+        return NotApplicable("no scanner is installed")
+    names = [n for n in tree.names(directory) if n.endswith((".cvd", ".cld"))]
+    if not names:
+        return float("inf")
+    return time.time() - max(tree.modified(f"{directory}/{name}") for name in names)
+
+
+def declared(tree: Tree) -> tuple[Declared, ...] | Unknown:
+    """The ports that the configuration opens; unknown when it does not say."""
+    path: str = _OWN["listeners"]["declared"]
+    found = tree.etc(path.removeprefix("/etc/"))
+    if not tree.exists(found):
+        return Unknown(f"{path}: not there, so nobody knows which ports are meant to be open")
+    return parse.declared(tree.text(found))
+
+
+def users(tree: Tree) -> tuple[User, ...]:
+    """passwd(5) and shadow(5), with the password files of the persist root."""
+    directory = _LAYOUT["persist"]["passwords"]
+    names = tree.names(directory) if tree.exists(directory) else ()
+    files = {name: tree.text(f"{directory}/{name}") for name in names}
+    return parse.passwords(tree.text("/etc/passwd"), tree.text("/etc/shadow"), files)
+
+
+def wrappers(tree: Tree) -> tuple[Stat, ...]:
+    """The programs with privileges."""
+    return tuple(tree.stat(f"{_WRAPPERS}/{name}") for name in tree.names(_WRAPPERS))
+
+
+def setuid(tree: Tree, live: bool) -> tuple[Stat, ...] | Unknown:
+    """Set-uid files beside the wrappers: on the volatile root and on the persist root."""
+    searched: list[str] = _OWN["files"]["searched"]
+    tops = [top for top in (*searched, *(["/"] if live else [])) if tree.exists(top)]
+    if not tops:
+        return Unknown(f"{', '.join(searched)}: not there; is the disk mounted?")
+    deadline = time.monotonic() + SEARCH
+    found = []
+    try:
+        for top in tops:
+            for path, stat in walk(tree.real(top), deadline):
+                if stats.S_ISREG(stat.st_mode) and stat.st_mode & _SET_ID:
+                    found.append(of(path, stat))
+    except SearchCutError:
+        # What was found is a finding all the same.
+        if not found:
+            return Unknown(f"too many files to look through in {SEARCH} s")
+    return tuple(found)
+
+
+def places() -> tuple[Place, ...] | Unknown:
+    """Directories where others than root may write and execute."""
+    deadline = time.monotonic() + SEARCH
+    found = []
+    try:
+        for entry in executing_of(mount_table()):
+            for path, stat in walk(Path(entry.mount_point), deadline):
+                if stats.S_ISDIR(stat.st_mode) and _is_others(stat):
+                    found.append(Place(entry.mount_point, of(path, stat)))
+    except SearchCutError:
+        if not found:
+            return Unknown(f"too many files to look through in {SEARCH} s")
+    return tuple(found)
+
+
+def _is_others(stat: os.stat_result) -> bool:
+    mode = stat.st_mode
+    return bool(
+        (stat.st_uid != 0 and mode & stats.S_IWUSR)
+        or (stat.st_gid != 0 and mode & stats.S_IWGRP)
+        or mode & stats.S_IWOTH
+    )
+
+
+def mounts() -> tuple[MountEntry, ...]:
+    return mount_table()
+
+
+def space() -> Space:
+    """Of the root."""
+    found = os.statvfs("/")
+    size = found.f_blocks * found.f_frsize
+    return Space(size, size - found.f_bfree * found.f_frsize)
+
+
+def swaps() -> dict[str, str]:
+    """What is swapped to, and whether it is `zram`, `encrypted` or `plain`."""
+    return {path: _swap_kind(path) for path in swap_devices()}
+
+
+def _swap_kind(path: str) -> str:
+    name = Path(path).resolve().name
+    if name.startswith("zram"):
+        return "zram"
+    uuid = Path("/sys/class/block") / name / "dm/uuid"
+    return "encrypted" if uuid.exists() and uuid.read_text().startswith("CRYPT-") else "plain"
+
+
+def sysctl() -> dict[str, Piece[str]]:
+    """Each of the policy's settings, as the kernel has it."""
+    return {key: _sysctl(key) for key in KEYS}
+
+
+def _sysctl(key: str) -> Piece[str]:
+    if key.startswith("net.ipv6.") and not Path("/proc/sys/net/ipv6").exists():
+        return NotApplicable("this kernel speaks no IPv6")
+    try:
+        return Path("/proc/sys", *key.split(".")).read_text().strip()
+    except FileNotFoundError:
+        return Unknown(f"{key}: this kernel has no such setting")
+    except OSError as error:
+        return Unknown(f"{key}: {error.strerror}")
+
+
+def modules() -> frozenset[str] | NotApplicable:
+    """Loaded modules."""
+    if not Path("/proc/modules").exists():
+        return NotApplicable("this kernel loads no modules")
+    return frozenset(line.split()[0] for line in Path("/proc/modules").read_text().splitlines())
+
+
+def lockdown() -> str | NotApplicable | Unknown:
+    """The kernel's lockdown mode."""
+    security = Path("/sys/kernel/security")
+    if not (security / "lsm").exists():
+        return Unknown(f"{security}: securityfs is not mounted")
+    file = security / "lockdown"
+    if not file.exists():
+        return NotApplicable("this kernel was built without lockdown")
+    return parse.lockdown(file.read_text())
+
+
+def vulnerabilities() -> dict[str, str]:
+    """The processor's known weaknesses, and what the kernel does about them."""
+    directory = Path("/sys/devices/system/cpu/vulnerabilities")
+    return {file.name: file.read_text().strip() for file in directory.iterdir()}
+
+
+def kernels() -> tuple[str, str] | NotApplicable:
+    """The kernel that was booted, and the one of the system that runs."""
+    booted, current = Path("/run/booted-system/kernel"), Path("/run/current-system/kernel")
+    if not booted.exists() or not current.exists():
+        return NotApplicable("this is no NixOS")
+    return str(booted.resolve()), str(current.resolve())
+
+
+FROM_TREE: dict[str, Callable[[Tree], Any]] = {
+    "nix": nix_conf,
+    "machine_id": machine_id,
+    "host_keys": host_keys,
+    "secrets": secrets,
+    "uid_maps": uid_maps,
+    "journald": journald,
+    "coredump": coredump,
+    "programs": programs,
+    "loader": loader,
+    "system_age": system_age,
+}
+"""Pieces that a disk shows whether it runs or not."""
+
+FROM_LIVE_TREE: dict[str, Callable[[Tree], Any]] = {
+    "channels": channels,
+    "upload": upload,
+    "declared": declared,
+    "users": users,
+    "wrappers": wrappers,
+    "signatures_age": signatures_age,
+}
+"""Pieces in files that are made at boot, or mean something while the machine runs alone."""
+
+FROM_KERNEL: dict[str, Callable[[], Any]] = {
+    "mounts": mounts,
+    "places": places,
+    "space": space,
+    "swaps": swaps,
+    "sysctl": sysctl,
+    "modules": modules,
+    "lockdown": lockdown,
+    "vulnerabilities": vulnerabilities,
+    "kernels": kernels,
+}
+"""Pieces of the running kernel."""

@@ -1,0 +1,63 @@
+"""Gathers the facts of a machine. What cannot be had becomes an unknown piece with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from paranoid_install.errors import CommandFailed
+from paranoid_install.runner import Runner
+from paranoid_install.verify import files
+from paranoid_install.verify.facts import PIECES, Machine, NotApplicable, Unknown
+from paranoid_install.verify.files import FROM_KERNEL, FROM_LIVE_TREE, FROM_TREE
+from paranoid_install.verify.programs import FROM_PROGRAMS
+from paranoid_install.verify.tree import Tree
+
+_OFF = NotApplicable("the system on this disk is not running")
+_WORKERS = 4
+
+
+def gather(root: Path, runner: Runner) -> Machine:
+    """All pieces of the running machine (`root` is /), or of the disk below `root`.
+
+    On a disk that is not running nothing is started, and what only a running machine has is not
+    applicable. Raises nothing for a piece that cannot be had.
+    """
+    root = root.resolve()
+    live = root == Path("/")
+    tree = Tree(root)
+    tasks: dict[str, Callable[[], Any]] = {}
+    if live:
+        # The slow ones first.
+        tasks |= {name: _bound(ask, runner) for name, ask in FROM_PROGRAMS.items()}
+        tasks |= dict(FROM_KERNEL)
+    from_tree = FROM_TREE | FROM_LIVE_TREE if live else FROM_TREE
+    tasks |= {name: _bound(read, tree) for name, read in from_tree.items()}
+    tasks["parameters"] = lambda: files.parameters(tree, live)
+    tasks["setuid"] = lambda: files.setuid(tree, live)
+    # Programs are what is waited for; reading a file does not get faster by being done twice.
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        running = {name: pool.submit(_piece, task) for name, task in tasks.items()}
+        found = {name: future.result() for name, future in running.items()}
+    missing = {name: _OFF for name in PIECES if name not in found}
+    return Machine(str(root), live, **found, **missing)
+
+
+def _bound(function: Callable[[Any], Any], argument: Any) -> Callable[[], Any]:
+    return lambda: function(argument)
+
+
+def _piece(task: Callable[[], Any]) -> Any:
+    try:
+        return task()
+    except CommandFailed as error:
+        last = f": {error.tail[-1]}" if error.tail else ""
+        return Unknown(f"{error.subject}: {error.problem}{last}")
+    except OSError as error:
+        name = f"{error.filename}: " if error.filename else ""
+        return Unknown(f"{name}{error.strerror or error}")
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        # A program or a file that is not of the form that is known.
+        return Unknown(f"not understood: {error}")

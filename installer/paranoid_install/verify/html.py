@@ -1,0 +1,73 @@
+"""A report as one HTML file: no script, nothing loaded, everything from the machine escaped."""
+
+from __future__ import annotations
+
+from html import escape
+
+from paranoid_install.verify.check import Status
+from paranoid_install.verify.report import Finding, Report, printable
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; }
+table { border-collapse: collapse; width: 100%; }
+th, td { border-bottom: 1px solid #8886; padding: .35em .6em; text-align: left;
+         vertical-align: top; }
+code { font: 13px ui-monospace, monospace; overflow-wrap: anywhere; }
+ul { margin: .2em 0; padding-left: 1.2em; }
+.pass { color: #18794e; } .fail { color: #c00; font-weight: bold; } .unknown { color: #a35200; }
+.accepted, .na { color: #777; }
+:root { color-scheme: light dark; }
+"""
+# Whatever might get past the escaping could still neither run nor load anything.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+_ORDER = [Status.FAIL, Status.UNKNOWN, Status.PASS, Status.NOT_APPLICABLE]
+
+
+def as_html(report: Report) -> str:
+    """The report, failures first and the worst of them at the top."""
+    findings = sorted(report.findings, key=_rank)
+    rows = "\n".join(_row(finding) for finding in findings)
+    host = escape(printable(report.host))
+    counts = ", ".join(f"{report.count(status)} {status}" for status in _ORDER)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">
+<meta http-equiv="Content-Security-Policy" content="{_POLICY}">
+<title>verify: {host}</title><style>{_STYLE}</style></head>
+<body><h1>{host}</h1>
+<p>{report.time:%Y-%m-%d %H:%M} UTC: {counts}, {report.accepted} accepted.
+Findings of severity {report.fail_on} and above count.</p>
+<table><thead><tr><th>answer</th><th>severity</th><th>check</th><th>found</th><th>mended by</th>
+</tr></thead><tbody>
+{rows}
+</tbody></table></body></html>
+"""
+
+
+def _rank(finding: Finding) -> tuple[bool, int, int]:
+    return (
+        finding.accepted is not None,
+        _ORDER.index(finding.status),
+        -finding.check.severity.rank,
+    )
+
+
+def _row(finding: Finding) -> str:
+    check = finding.check
+    answer, style = str(finding.status), finding.status.name.lower()
+    note = ""
+    if finding.accepted is not None:
+        answer, style = "accepted", "accepted"
+        until = finding.accepted.until.isoformat()
+        note = f"<br>{escape(printable(finding.accepted.reason))} (until {until})"
+    elif finding.expired:
+        note = "<br>was accepted; that has ended"
+    if finding.status is Status.NOT_APPLICABLE:
+        style = "na"
+    found = "".join(f"<li><code>{escape(line)}</code></li>" for line in finding.evidence)
+    reference = f" (ANSSI-BP-028 {escape(check.reference)})" if check.reference else ""
+    return (
+        f'<tr><td class="{style}">{answer}{note}</td><td>{check.severity}</td>'
+        f"<td><strong>{escape(check.title)}</strong><br><code>{escape(check.id)}</code><br>"
+        f"{escape(check.why)}{reference}</td>"
+        f"<td><ul>{found}</ul></td><td><code>{escape(check.option)}</code></td></tr>"
+    )

@@ -1,0 +1,117 @@
+"""The output of programs and the text of files as facts. Pure.
+
+Text of another form raises ValueError, KeyError, TypeError or IndexError.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from paranoid_install.verify.facts import Declared, Listener, User
+
+_PROCESS = re.compile(r'\(\("([^"]*)"')
+
+
+def sshd(text: str) -> dict[str, tuple[str, ...]]:
+    """`sshd -T`: lower-case keywords with their values, in order."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key:
+            found[key] = (*found.get(key, ()), value)
+    if "port" not in found:
+        raise ValueError("this is not what sshd -T prints")
+    return found
+
+
+def ruleset(text: str) -> tuple[Mapping[str, Any], ...]:
+    """`nft -j list ruleset`: the objects, in order."""
+    data = json.loads(text)
+    # TypeError and KeyError of anything else are answered like ValueError.
+    return tuple(item for item in data["nftables"] if isinstance(item, dict))
+
+
+def listeners(text: str) -> tuple[Listener, ...]:
+    """`ss -H -tulpn`: netid, state, queues, local and peer address, processes."""
+    found = []
+    for line in text.splitlines():
+        words = line.split(None, 6)
+        if not words:
+            continue
+        if len(words) < 6:
+            raise ValueError(f"not a line of ss: {line!r}")
+        address, _, port = words[4].rpartition(":")
+        process = _PROCESS.search(words[6]) if len(words) > 6 else None
+        program = process[1] if process else ""
+        found.append(Listener(words[0], address, int(port), program))
+    return tuple(found)
+
+
+def declared(text: str) -> tuple[Declared, ...]:
+    """listeners.json, as docs/verify.md has it."""
+    data = json.loads(text)
+    try:
+        if data["version"] != 1:
+            raise ValueError(f"version {data['version']!r} is not known")
+        return tuple(
+            Declared(str(item["protocol"]), int(item["port"]), tuple(item.get("interfaces", ())))
+            for item in data["listeners"]
+        )
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not a list of listeners: {error!r}") from error
+
+
+def settings(text: str) -> dict[str, str]:
+    """`Key=value` lines of systemd's files (systemd.syntax(7)), sections aside; the last counts."""
+    found: dict[str, str] = {}
+    for line in text.splitlines():
+        key, equals, value = line.strip().partition("=")
+        if equals and not key.startswith(("#", ";")):
+            found[key.strip()] = value.strip()
+    return found
+
+
+def units(text: str) -> dict[str, dict[str, str]]:
+    """`systemctl show` of several units: blocks that an empty line parts, by their Id."""
+    found = {}
+    for block in text.split("\n\n"):
+        unit = dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+        if unit.get("LoadState", "loaded") == "loaded" and "Id" in unit:
+            found[unit["Id"]] = unit
+    return found
+
+
+def exposure(text: str) -> dict[str, float]:
+    """`systemd-analyze security --json=short`."""
+    return {item["unit"]: float(item["exposure"]) for item in json.loads(text)}
+
+
+def audit_rules(text: str) -> tuple[str, ...]:
+    """`auditctl -l`: a rule a line."""
+    return tuple(line for raw in text.splitlines() if (line := raw.strip()) and line != "No rules")
+
+
+def passwords(passwd: str, shadow: str, declared: Mapping[str, str]) -> tuple[User, ...]:
+    """Users of passwd(5) with the kind of their password in shadow(5)."""
+    hashes = dict(line.split(":", 2)[:2] for line in shadow.splitlines() if line.count(":") >= 2)
+    found = []
+    for line in passwd.splitlines():
+        fields = line.split(":")
+        if len(fields) < 7:
+            continue
+        secret = hashes.get(fields[0], fields[1])
+        kind = "empty" if not secret else "hash" if secret.startswith(("$", "_")) else "locked"
+        known = kind == "hash" and secret == declared.get(fields[0], "").strip()
+        found.append(User(fields[0], int(fields[2]), kind, known))
+    return tuple(found)
+
+
+def lockdown(text: str) -> str:
+    """The mode in brackets of /sys/kernel/security/lockdown."""
+    match = re.search(r"\[(\w+)\]", text)
+    if match is None:
+        raise ValueError(f"no mode in {text!r}")
+    return match[1]

@@ -1,0 +1,90 @@
+"""What must outlive a boot does, and is closed to others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from paranoid_install import policy
+from paranoid_install.verify.check import Check, Result, Severity, not_applicable, unless
+from paranoid_install.verify.facts import Machine, Stat, known
+from paranoid_install.verify.mount_checks import effective
+
+_PERSIST = policy.load("layout")["persist"]
+_NIX = policy.load("layout")["nix"]["mountPoint"]
+_KEYS = [key["path"] for key in policy.load("layout")["hostKeys"]]
+
+
+def _directories_persist(machine: Machine) -> Result:
+    mounted = effective(machine)
+    root = mounted.get(_PERSIST["root"]) or mounted.get(_NIX)
+    if root is None:
+        return unless([f"{_PERSIST['root']}: nothing is mounted there"])
+    # A mount of the whole disk at /nix has the persist root as a directory in it.
+    below = "" if root.mount_point == _PERSIST["root"] else _PERSIST["root"].removeprefix(_NIX)
+    base = root.root.rstrip("/") + below
+
+    def problems() -> Iterator[str]:
+        for directory in _PERSIST["directories"]:
+            path = directory["path"]
+            entry = mounted.get(path)
+            if entry is None:
+                yield f"{path}: not a mount, so it is lost at the next boot"
+            elif (entry.device_number, entry.root) != (root.device_number, base + path):
+                yield f"{path}: mounted from {entry.source}{entry.root}, not from the persist root"
+
+    return unless(problems())
+
+
+def _host_keys_persist(machine: Machine) -> Result:
+    keys = {stat.path: stat for stat in known(machine.host_keys)}
+
+    def problems() -> Iterator[str]:
+        for path in _KEYS:
+            if path not in keys:
+                yield f"{path}: not there"
+            elif keys[path].mode & 0o077 or keys[path].uid != 0:
+                yield str(keys[path])
+
+    return unless(problems())
+
+
+def _machine_id_persists(machine: Machine) -> Result:
+    running, persisted = known(machine.machine_id)
+    if not persisted:
+        return unless([f"no machine-id below {_PERSIST['root']}"])
+    return unless([] if running == persisted else [f"running {running}, persisted {persisted}"])
+
+
+def _uid_maps_persist(machine: Machine) -> Result:
+    maps = known(machine.uid_maps)
+    return unless([] if maps else ["no uid-map and gid-map on the persist root"])
+
+
+def _is_open(stat: Stat) -> bool:
+    return stat.uid != 0 or bool(stat.mode & (0o022 if stat.directory else 0o077))
+
+
+def _secrets_are_closed(machine: Machine) -> Result:
+    secrets = known(machine.secrets)
+    if not secrets:
+        return not_applicable("no secrets of the policy are on the persist root")
+    return unless(str(stat) for stat in secrets if _is_open(stat))
+
+
+CHECKS = (
+    Check("persistence.directories", "what must persist is on the disk", Severity.HIGH,
+          "logs and data on the volatile root are lost at the next boot",
+          "paranoid.amnesia.enable", _directories_persist),
+    Check("persistence.host-keys", "ssh host keys persist, and are root's", Severity.CRITICAL,
+          "new keys at each boot teach people to accept any; readable ones can be copied",
+          "paranoid.sshd.enable", _host_keys_persist, "R50"),
+    Check("persistence.machine-id", "the machine-id persists", Severity.MEDIUM,
+          "journals of different boots belong to one machine by it", "paranoid.amnesia.enable",
+          _machine_id_persists),
+    Check("persistence.uid-maps", "the maps of user numbers persist", Severity.MEDIUM,
+          "without them files change their owner when services come and go",
+          "paranoid.amnesia.enable", _uid_maps_persist, "R53"),
+    Check("persistence.secrets", "secrets are root's alone", Severity.HIGH,
+          "a password hash that can be read can be guessed at leisure", "paranoid.users.enable",
+          _secrets_are_closed, "R50"),
+)  # fmt: skip

@@ -1,0 +1,86 @@
+"""A report as SARIF 2.1.0, which code hosts and their dashboards read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from paranoid_install.verify.check import Severity, Status
+from paranoid_install.verify.report import Finding, Report, printable
+
+SCHEMA = (
+    "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
+)
+_LEVELS = {
+    Severity.CRITICAL: "error",
+    Severity.HIGH: "error",
+    Severity.MEDIUM: "warning",
+    Severity.LOW: "note",
+}
+_KINDS = {
+    Status.PASS: "pass",
+    Status.FAIL: "fail",
+    Status.UNKNOWN: "open",
+    Status.NOT_APPLICABLE: "notApplicable",
+}
+
+
+def as_sarif(report: Report) -> dict[str, Any]:
+    """One run. Each check is a rule; each answer a result, of the kind that SARIF has for it."""
+    rules = [
+        {
+            "id": finding.check.id,
+            "shortDescription": {"text": finding.check.title},
+            "fullDescription": {"text": finding.check.why},
+            "help": {"text": f"NixOS option: {finding.check.option}"},
+            "defaultConfiguration": {"level": _LEVELS[finding.check.severity]},
+            "properties": {"severity": str(finding.check.severity)},
+        }
+        for finding in report.findings
+    ]
+    return {
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "paranoid-install verify",
+                        "version": report.as_data()["tool"],
+                        "rules": rules,
+                    }
+                },
+                "invocations": [
+                    {
+                        "executionSuccessful": True,
+                        "endTimeUtc": report.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
+                        "machine": printable(report.host),
+                    }
+                ],
+                "results": [_result(index, f) for index, f in enumerate(report.findings)],
+            }
+        ],
+    }
+
+
+def _result(index: int, finding: Finding) -> dict[str, Any]:
+    failed = finding.status is Status.FAIL
+    result: dict[str, Any] = {
+        "ruleId": finding.check.id,
+        "ruleIndex": index,
+        "kind": _KINDS[finding.status],
+        # 3.27.10: none for every kind but fail.
+        "level": _LEVELS[finding.check.severity] if failed else "none",
+        "message": {"text": "; ".join(finding.evidence) or finding.check.title},
+        "locations": [
+            {"logicalLocations": [{"fullyQualifiedName": finding.check.option, "kind": "member"}]}
+        ],
+    }
+    if finding.accepted is not None:
+        result["suppressions"] = [
+            {
+                "kind": "external",
+                "status": "accepted",
+                "justification": printable(finding.accepted.reason),
+            }
+        ]
+    return result

@@ -1,0 +1,126 @@
+"""Files below a root, with links resolved inside it: those of another machine's disk name its own
+paths, and must not lead into this one's."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat as stats
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from paranoid_install.verify.facts import Stat
+
+_LINKS = 40
+"""As many links as the kernel follows (path_resolution(7))."""
+_SYSTEM = "/nix/var/nix/profiles/system"
+_TEXT = 8 * 1024**2
+
+
+class Tree:
+    """Reads below `root`, and never writes. All methods raise OSError."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def real(self, path: str) -> Path:
+        """The file that `path` means, all links followed as if `root` were /."""
+        done: list[str] = []
+        waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
+        links = 0
+        while waiting:
+            part = waiting.pop()
+            if part == "..":
+                del done[-1:]
+                continue
+            done.append(part)
+            here = self.root.joinpath(*done)
+            if here.is_symlink():
+                links += 1
+                if links > _LINKS:
+                    raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+                target = str(here.readlink())
+                done = [] if target.startswith("/") else done[:-1]
+                waiting += [p for p in reversed(target.split("/")) if p not in ("", ".")]
+        return self.root.joinpath(*done)
+
+    def text(self, path: str) -> str:
+        """A regular file's text, at most 8 MiB of it; foreign bytes as surrogates."""
+        # A pipe, or a device, on a foreign disk would never end.
+        descriptor = os.open(self.real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+        with os.fdopen(descriptor, "rb") as file:
+            if not stats.S_ISREG(os.fstat(descriptor).st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            return file.read(_TEXT).decode(errors="surrogateescape")
+
+    def stat(self, path: str) -> Stat:
+        """Owner and mode of what `path` means."""
+        return of(path, self.real(path).stat())
+
+    def modified(self, path: str) -> float:
+        """Seconds since the epoch when `path` itself was last changed; a link is not followed."""
+        parent, _, name = path.rpartition("/")
+        return (self.real(parent) / name).lstat().st_mtime
+
+    def names(self, path: str) -> tuple[str, ...]:
+        """What a directory holds, sorted."""
+        return tuple(sorted(entry.name for entry in self.real(path).iterdir()))
+
+    def exists(self, path: str) -> bool:
+        """Whether there is something at `path`; raises OSError when that cannot be told."""
+        try:
+            self.real(path).lstat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def etc(self, name: str) -> str:
+        """The path of /etc/NAME, or of the same file of the system profile on a disk whose
+        volatile root is not mounted."""
+        path = f"/etc/{name}"
+        return path if self.exists(path) else f"{_SYSTEM}{path}"
+
+
+def of(path: str, found: os.stat_result) -> Stat:
+    """A stat of the kernel as a fact."""
+    return Stat(
+        path,
+        stats.S_IMODE(found.st_mode),
+        found.st_uid,
+        found.st_gid,
+        stats.S_ISDIR(found.st_mode),
+    )
+
+
+class SearchCutError(Exception):
+    """A search had to end before all was seen."""
+
+
+def walk(top: Path, deadline: float) -> Iterator[tuple[str, os.stat_result]]:
+    """Everything below `top`, itself included, on its file system alone; links are not followed.
+
+    Directories that this user may not read raise PermissionError, since something could be in
+    them. `deadline` is in seconds of time.monotonic(); past it SearchCutError is raised.
+    """
+    found = top.lstat()
+    device = found.st_dev
+    yield str(top), found
+    waiting = [str(top)] if stats.S_ISDIR(found.st_mode) else []
+    while waiting:
+        try:
+            entries = list(os.scandir(waiting.pop()))
+        except (FileNotFoundError, NotADirectoryError):  # it is gone
+            continue
+        if time.monotonic() > deadline:
+            raise SearchCutError
+        for entry in entries:
+            try:
+                stat = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            if stat.st_dev != device:
+                continue
+            yield entry.path, stat
+            if stats.S_ISDIR(stat.st_mode):
+                waiting.append(entry.path)

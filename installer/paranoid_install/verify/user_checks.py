@@ -1,0 +1,96 @@
+"""Who exists, who can become root, and by which programs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from paranoid_install import policy
+from paranoid_install.verify.check import Check, Result, Severity, not_applicable, unless
+from paranoid_install.verify.facts import Machine, Stat, known
+
+_OWN = policy.load("verify")
+_SUDO = ("sudo", "sudoedit")
+
+
+def _name(stat: Stat) -> str:
+    return stat.path.rpartition("/")[2]
+
+
+def _one_root(machine: Machine) -> Result:
+    return unless(
+        f"{user.name} has the number 0"
+        for user in known(machine.users)
+        if user.uid == 0 and user.name != "root"
+    )
+
+
+def _no_empty_passwords(machine: Machine) -> Result:
+    return unless(
+        f"{user.name} needs no password"
+        for user in known(machine.users)
+        if user.password == "empty"  # noqa: S105 - a kind of password
+    )
+
+
+def _passwords_are_declared(machine: Machine) -> Result:
+    return unless(
+        f"{user.name}: the password is not the one of its file on the persist root"
+        for user in known(machine.users)
+        if user.password == "hash" and not user.declared  # noqa: S105
+    )
+
+
+def _sudo_is_closed(machine: Machine) -> Result:
+    found = [stat for stat in known(machine.wrappers) if _name(stat) in _SUDO]
+    if not found:
+        return not_applicable("there is no sudo")
+    return unless(str(stat) for stat in found if stat.mode & 0o001)
+
+
+def _few_wrappers(machine: Machine) -> Result:
+    allowed = (*_OWN["wrappers"]["allowed"], *_SUDO)
+    return unless(str(stat) for stat in known(machine.wrappers) if _name(stat) not in allowed)
+
+
+def _wrappers_are_roots(machine: Machine) -> Result:
+    return unless(
+        str(stat) for stat in known(machine.wrappers) if stat.uid != 0 or stat.mode & 0o022
+    )
+
+
+def _no_other_setuid(machine: Machine) -> Result:
+    return unless(str(stat) for stat in known(machine.setuid))
+
+
+def _few_programs(machine: Machine) -> Result:
+    def problems() -> Iterator[str]:
+        programs = known(machine.programs)
+        for name in _OWN["packages"]["unwanted"]:
+            if name in programs:
+                yield f"{name} is installed for everybody"
+
+    return unless(problems())
+
+
+CHECKS = (
+    Check("users.root", "root alone has the number 0", Severity.CRITICAL,
+          "a second name for root is a back door", "users.users.<name>.uid", _one_root, "R30"),
+    Check("users.empty-passwords", "nobody gets in without a password", Severity.CRITICAL,
+          "an empty password is none", "paranoid.users.enable", _no_empty_passwords, "R31"),
+    Check("users.passwords", "passwords come from the persist root", Severity.HIGH,
+          "an initial password, or one that somebody set, is not the owner's",
+          "paranoid.users.enable", _passwords_are_declared, "R31"),
+    Check("users.sudo", "only administrators can start sudo", Severity.HIGH,
+          "mistakes in it are of no use to those who cannot start it", "paranoid.sudo.mode",
+          _sudo_is_closed, "R38"),
+    Check("users.wrappers", "there are no set-uid programs that can be spared", Severity.HIGH,
+          "each is a large program that runs as root with what a user gives it",
+          "paranoid.sudo.enable", _few_wrappers, "R56"),
+    Check("users.wrappers-owner", "set-uid programs belong to root", Severity.CRITICAL,
+          "who can write to one is root", "security.wrappers.<name>.owner",
+          _wrappers_are_roots, "R57"),
+    Check("users.setuid", "there are no set-uid files elsewhere", Severity.HIGH,
+          "one left behind is a way back in", "paranoid.sudo.enable", _no_other_setuid, "R56"),
+    Check("users.packages", "no programs that nobody asked for", Severity.LOW,
+          "an intruder uses what is there", "paranoid.packages.enable", _few_programs, "R58"),
+)  # fmt: skip

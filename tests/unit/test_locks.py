@@ -1,0 +1,73 @@
+"""One run at a time on a disk and at a root."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from paranoid_install.errors import LockedError
+from paranoid_install.locks import locked
+
+
+def test_the_second_hears_who_the_first_is(tmp_path: Path) -> None:
+    with (
+        locked(tmp_path, "/dev/vda"),
+        pytest.raises(LockedError) as caught,
+        locked(tmp_path, "/dev/vda"),
+    ):
+        pass
+    assert str(caught.value) == (
+        f"/dev/vda: another install is at work on it (process {os.getpid()}); "
+        "wait for it, or stop it first"
+    )
+    assert caught.value.exit_code == 7
+
+
+def test_a_lock_ends_with_its_block_whatever_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="x"), locked(tmp_path, "/dev/vda"):
+        raise OSError("x")
+    with locked(tmp_path, "/dev/vda"):
+        pass
+
+
+def test_a_lock_of_another_thing_is_another_lock(tmp_path: Path) -> None:
+    with locked(tmp_path, "/mnt"), locked(tmp_path, "/dev/vda"), locked(tmp_path, "/dev/vd/a"):
+        assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_locks_are_root_s_alone(tmp_path: Path) -> None:
+    with locked(tmp_path / "locks", "/mnt"):
+        modes = [stat.S_IMODE(p.stat().st_mode) for p in (tmp_path / "locks").rglob("*")]
+    assert modes == [0o600]
+    assert stat.S_IMODE((tmp_path / "locks").stat().st_mode) == 0o700
+
+
+def test_a_link_in_the_place_of_a_lock_is_not_followed(tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("data")
+    (tmp_path / "%2Fmnt.lock").symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic link"), locked(tmp_path, "/mnt"):
+        pass
+    assert victim.read_text() == "data"
+
+
+_PATHS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=40)
+
+
+@given(_PATHS, _PATHS)
+def test_two_paths_never_share_a_lock(
+    tmp_path_factory: pytest.TempPathFactory, one: str, other: str
+) -> None:
+    place = tmp_path_factory.getbasetemp() / "locks"
+    with locked(place, one):
+        if one == other:
+            with pytest.raises(LockedError), locked(place, other):
+                pass
+        else:
+            with locked(place, other):
+                pass
