@@ -3,6 +3,8 @@
 # `paranoid` is the directory of the paranoid modules, for the systems baked beforehand.
 {
   debian,
+  # tests/vm/vmlab/userland.py's directory, for the systems that Debian's systemd runs.
+  userland ? null,
   paranoid ? ../../nix,
   liveInit ? ../vm/live/stage1.sh,
 }:
@@ -10,11 +12,19 @@ let
   parts = import ./parts.nix { inherit debian; };
   pieces = parts // import ./build.nix { inherit (parts) busybox; };
 
+  debianUserland = {
+    path = builtins.path {
+      name = "debian-userland";
+      path = userland + "/root";
+    };
+    known = builtins.fromJSON (builtins.readFile (userland + "/algorithms.json"));
+  };
+
   # A system as it is baked into an image: labels only, no facts of a disk.
   baked =
-    firmware:
+    firmware: userland:
     import ./system.nix {
-      inherit pieces;
+      inherit pieces userland;
       evaluated = import ./evaluate.nix {
         imports = [ paranoid ];
         networking.hostName = "baked";
@@ -48,8 +58,10 @@ in
         cp "$partsFilePath" $out/parts.json
       '';
   systems = {
-    bios = baked "bios";
-    uefi = baked "uefi";
+    bios = baked "bios" null;
+    uefi = baked "uefi" null;
+    debian-bios = baked "bios" debianUserland;
+    debian-uefi = baked "uefi" debianUserland;
   };
   live = {
     inherit (parts) kernel;

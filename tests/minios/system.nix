@@ -4,6 +4,8 @@
 {
   pieces,
   evaluated,
+  # Debian's userland in place of busybox's: a path and its `known` algorithms (debian.nix).
+  userland ? null,
 }:
 let
   inherit (evaluated) config paranoid;
@@ -154,7 +156,20 @@ let
     )
   );
 
-  kernelParams = "console=tty0 console=ttyS0,115200n8 panic=1 net.ifnames=0";
+  debian = import ./debian.nix {
+    inherit policy paranoid;
+    inherit (userland) known;
+  };
+
+  kernelParams = concatStringsSep " " (
+    [
+      "console=tty0"
+      "console=ttyS0,115200n8"
+      "panic=1"
+      "net.ifnames=0"
+    ]
+    ++ (if userland == null then [ ] else debian.kernelParams)
+  );
 
   etc = {
     "fstab" = concatStringsSep "" (
@@ -168,13 +183,20 @@ let
     '';
     "paranoid/layout.json" = layoutFile + "\n";
     "specials" = specialsFile;
-    "inittab" = ''
-      ::sysinit:/run/current-system/boot
-      ttyS0::respawn:/run/current-system/sw/bin/getty -L 115200 ttyS0 vt100
-      tty1::respawn:/run/current-system/sw/bin/getty 38400 tty1
-      ::ctrlaltdel:/run/current-system/sw/bin/reboot
-    '';
   }
+  // (
+    if userland != null then
+      debian.etc
+    else
+      {
+        "inittab" = ''
+          ::sysinit:/run/current-system/boot
+          ttyS0::respawn:/run/current-system/sw/bin/getty -L 115200 ttyS0 vt100
+          tty1::respawn:/run/current-system/sw/bin/getty 38400 tty1
+          ::ctrlaltdel:/run/current-system/sw/bin/reboot
+        '';
+      }
+  )
   // listToAttrs (
     map (user: {
       name = "ssh/authorized_keys.d/${user}";
@@ -192,19 +214,30 @@ let
     ) (builtins.readFile file);
   common = {
     busybox = "${pieces.busybox}";
+    userland = if userland == null then "" else "${userland.path}";
+    persist = layout.persist.root;
+    passwords = layout.persist.passwords;
   };
+  scripts =
+    if userland != null then
+      debian.scripts
+    else
+      {
+        init = ./init.sh;
+        activate = ./activate.sh;
+        boot = ./boot.sh;
+      };
+  script = name: file: pieces.text name true (substitute file common);
 in
 pieces.run "nixos-system-${hostName}-minios"
   {
     inherit (pieces) busybox kernel;
     inherit initrd etcTree kernelParams;
-    initScript = pieces.text "init" true (substitute ./init.sh common);
-    activateScript = pieces.text "activate" true (
-      substitute ./activate.sh (common // { passwords = layout.persist.passwords; })
-    );
-    bootScript = pieces.text "boot" true (
-      substitute ./boot.sh (common // { persist = layout.persist.root; })
-    );
+    initScript = script "init" scripts.init;
+    activateScript = script "activate" scripts.activate;
+    bootScript = script "boot" scripts.boot;
+    reportScript = script "report" ./report.sh;
+    specialsScript = script "specials" ./specials.sh;
     switchScript = pieces.text "switch-to-configuration" true (
       substitute ./switch-to-configuration.sh (
         common
@@ -222,7 +255,7 @@ pieces.run "nixos-system-${hostName}-minios"
     mkdir -p $out/bin $out/specialisation
     # The scripts name the toplevel that they belong to.
     for pair in $initScript:init $activateScript:activate $bootScript:boot \
-                $switchScript:bin/switch-to-configuration; do
+                $reportScript:report $specialsScript:specials $switchScript:bin/switch-to-configuration; do
       sed "s,@toplevel@,$out,g" ''${pair%%:*} > $out/''${pair#*:}
       chmod 755 $out/''${pair#*:}
     done

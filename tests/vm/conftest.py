@@ -58,6 +58,12 @@ class Bench:
         """A new blank disk, with its name as serial number."""
         return Disk(blank_disk(self.scratch / f"{name}.raw", mib), name, bus)
 
+    def data_disk(self, name: str, bus: str = "virtio", mib: int = 64) -> Disk:
+        """A disk full of somebody's data, which no install may touch."""
+        disk = self.disk(name, bus, mib)
+        disk.image.write_bytes(os.urandom(mib * 1024**2))
+        return disk
+
 
 @pytest.fixture
 def bench(request: pytest.FixtureRequest, built_lab: Lab, tmp_path: Path) -> Iterator[Bench]:

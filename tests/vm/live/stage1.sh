@@ -1,6 +1,7 @@
 #!/bin/sh
 # First stage of the live system: load modules, find the images by the serial number of
 # their virtio disks, lay a writable tmpfs over the root, hand over to live/stage2.sh.
+# The initrd of the test image has /medium.sh, which finds them elsewhere and starts systemd.
 /bin/busybox --install -s /bin
 export PATH=/bin
 
@@ -9,12 +10,16 @@ fail() {
   reboot -f
 }
 
-# disk SERIAL: the device of the virtio disk that has it.
+# disk IMAGE: the device of the virtio disk that has this serial number.
 disk() {
   for file in /sys/block/vd*/serial; do
     [ "$(cat "$file")" != "$1" ] || { basename "$(dirname "$file")"; return 0; }
   done
   return 1
+}
+
+hand_over() {
+  exec switch_root /sysroot /bin/bash /project/tests/vm/live/stage2.sh
 }
 
 mount -t proc proc /proc
@@ -25,12 +30,14 @@ exec > /dev/console 2>&1
 while read -r module; do
   insmod "/lib/modules/current/$module" || echo "live stage 1: $module not loaded"
 done < /lib/modules/load-order
+# shellcheck disable=SC1091 # it lies there in the initrd
+[ ! -e /medium.sh ] || . /medium.sh
 
 for image in live-root live-store live-project; do
   # Drivers probe in the background and there is no udev yet: look until time is up.
   deadline=$(($(cut -d. -f1 /proc/uptime) + 30))
   until device=$(disk $image); do
-    [ "$(cut -d. -f1 /proc/uptime)" -lt $deadline ] || fail "no disk with serial $image after 30 s"
+    [ "$(cut -d. -f1 /proc/uptime)" -lt $deadline ] || fail "no $image after 30 s"
     usleep 50000
   done
   mkdir -p /images/$image
@@ -60,4 +67,4 @@ mount -o move /images/live-root /sysroot/media/live
 for directory in proc sys dev; do
   mount -o move /$directory /sysroot/$directory
 done
-exec switch_root /sysroot /bin/bash /project/tests/vm/live/stage2.sh
+hand_over

@@ -20,19 +20,7 @@ udevadm trigger --action=add --type=devices
 udevadm settle --timeout=60
 echo "live: devices settled after $(cut -d' ' -f1 /proc/uptime) s"
 
-# Nix as a live image has it: a database that knows the image's paths, and a channel.
-mkdir -p /etc/nix /nix/var/nix/profiles/per-user/root/channels
-printf '%s\n' 'build-users-group =' 'substituters =' > /etc/nix/nix.conf
-nix-store --load-db < /nix/store/nix-path-registration
-ln -s /nix/store/*-minios-channel /nix/var/nix/profiles/per-user/root/channels/nixpkgs
-
-# Debian has no nixos-install: ours stands in for it.
-for program in nixos-install nixos-generate-config nixos-enter; do
-  ln -s "/project/tests/standin/$program" "/usr/local/bin/$program"
-done
-export PYTHONPATH=/project/installer PYTHONDONTWRITEBYTECODE=1
-printf '#!/bin/sh\nexec python3 -m paranoid_install "$@"\n' > /usr/local/bin/paranoid-install
-chmod 755 /usr/local/bin/paranoid-install
+bash /project/tests/vm/live/prepare.sh
 
 export OUT=/run/results
 mkdir $OUT

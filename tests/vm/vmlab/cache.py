@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
@@ -54,7 +55,12 @@ def build(kind: str, name: str, make: Callable[[Path], None]) -> Path:
         try:
             work.chmod(0o755)
             make(work)
-            work.rename(final)
+            try:
+                work.rename(final)
+            except OSError as error:
+                # Another run has made the same meanwhile.
+                if error.errno != errno.ENOTEMPTY:
+                    raise
         finally:
             shutil.rmtree(work, ignore_errors=True)
     final.touch()

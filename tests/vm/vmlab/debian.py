@@ -39,8 +39,9 @@ def release() -> str:
     return fields["VERSION_CODENAME"]
 
 
-def packages() -> list[str]:
-    lines = (line.split("#")[0].strip() for line in PACKAGES.read_text().splitlines())
+def listed(file: Path) -> list[str]:
+    """The names in a file that has one a line, with remarks after #."""
+    lines = (line.split("#")[0].strip() for line in file.read_text().splitlines())
     return [line for line in lines if line]
 
 
@@ -55,7 +56,7 @@ def build() -> Path:
     """A directory with root.squashfs (the live root) and debian/ (see minios/parts.nix)."""
     name = cache.key(
         release(),
-        "\n".join(packages()),
+        "\n".join(listed(PACKAGES)),
         "\n".join(python_dependencies()),
         Path(__file__).read_bytes(),
     )
@@ -64,7 +65,7 @@ def build() -> Path:
 
 def _make(work: Path) -> None:
     tree = work / "tree"
-    _bootstrap(tree)
+    bootstrap(tree, listed(PACKAGES), f"--customize-hook={_FETCH_KERNEL}")
     _unpack_kernel(tree, work / "debian/kernel")
     _collect(tree, work / "debian")
     _install_python(tree)
@@ -72,7 +73,8 @@ def _make(work: Path) -> None:
     shutil.rmtree(tree)
 
 
-def _bootstrap(tree: Path) -> None:
+def bootstrap(tree: Path, packages: list[str], *options: str) -> None:
+    """A root of the host's release with these packages; `options` are mmdebstrap's."""
     excluded = [f"--dpkgopt=path-exclude={path}" for path in _UNWANTED]
     source = [path for path in _SOURCES if Path(path).exists()][:1]
     run(
@@ -80,10 +82,10 @@ def _bootstrap(tree: Path) -> None:
         "--mode=root",
         "--variant=essential",
         "--skip=cleanup/reproducible",
-        f"--include={','.join(packages())}",
+        f"--include={','.join(packages)}",
         '--aptopt=Acquire::Languages "none"',
         *excluded,
-        f"--customize-hook={_FETCH_KERNEL}",
+        *options,
         release(),
         tree,
         *source,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from paranoid_install.values import Size
 from tests.vm.vmlab.lab import Lab
 from tests.vm.vmlab.process import LabError
 from tests.vm.vmlab.qemu import Disk
@@ -41,11 +42,14 @@ def install(
     options: str,
     *,
     firmware: str = "bios",
+    memory_mib: int = 3072,
     before: str = "",
     after: str = "",
 ) -> Results:
     """Run a real install in the live system; LabError with its output if it does not succeed."""
-    results = lab.live(job(options, before, after), disks, logs, firmware=firmware)
+    results = lab.live(
+        job(options, before, after), disks, logs, firmware=firmware, memory_mib=memory_mib
+    )
     if results.job_exit_code != 0:
         raise LabError(
             f"the install ended with exit code {results.job_exit_code}:\n"
@@ -65,7 +69,7 @@ def volatile_root_faults(boot: Results, size: str) -> list[str]:
     faults = []
     if root.fs_type != "tmpfs":
         faults.append(f"/ is {root.fs_type}, not tmpfs")
-    kibibytes = f"size={int(size.removesuffix('G')) * 1024**2}k"
+    kibibytes = f"size={Size.parse(size).bytes // 1024}k"
     if kibibytes not in root.super_options:
         faults.append(f"/ has {sorted(root.super_options)}, not {kibibytes}")
     if "mode=755" not in root.super_options:

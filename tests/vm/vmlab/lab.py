@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.vm.vmlab import accel, debian, project, qemu, store
-from tests.vm.vmlab.qemu import DirectBoot, Disk, Machine
+from tests.vm.vmlab import accel, debian, project, qemu, store, userland
+from tests.vm.vmlab.qemu import DirectBoot, Disk, Machine, Picture
 from tests.vm.vmlab.results import Results
 
 LIVE_SECONDS = 360
@@ -39,8 +39,22 @@ class Lab:
     ) -> Results:
         """Boot the live system with these disks and run a script there as root.
 
-        The script's files in $OUT, its output (job-output) and exit code come back. The
-        first virtio disk given is /dev/vda: the live system's own disks come last.
+        The script's files in $OUT, its output (job-output) and exit code come back.
+        """
+        machine = self.live_machine(job, disks, firmware=firmware, memory_mib=memory_mib)
+        return qemu.run(machine, logs, seconds)
+
+    def live_machine(
+        self,
+        job: str,
+        disks: tuple[Disk, ...],
+        *,
+        firmware: str = "bios",
+        memory_mib: int = 3072,
+    ) -> Machine:
+        """The machine that `live` runs.
+
+        The first virtio disk given is /dev/vda: the live system's own disks come last.
         """
         images = (
             Disk(self.root, "live-root", read_only=True, slot=0x1C),
@@ -49,12 +63,9 @@ class Lab:
         )
         direct = DirectBoot(self.store.kernel, self.store.initrd, "console=ttyS0 panic=-1 quiet")
         placed = tuple(
-            Disk(d.image, d.serial, d.bus, d.format, d.read_only, d.slot or 8 + n)
-            if d.bus != "scsi"
-            else d
-            for n, d in enumerate(disks)
+            replace(d, slot=d.slot or 8 + n) if d.bus != "scsi" else d for n, d in enumerate(disks)
         )
-        machine = Machine(
+        return Machine(
             disks=placed + images,
             accel=self.accel,
             firmware=firmware,
@@ -62,7 +73,6 @@ class Lab:
             job=job,
             memory_mib=memory_mib,
         )
-        return qemu.run(machine, logs, seconds)
 
     def boot(
         self,
@@ -72,17 +82,24 @@ class Lab:
         firmware: str = "bios",
         job: str = "true",
         memory_mib: int = 1024,
+        screen: str = "std",
+        pictures: tuple[Picture, ...] = (),
         seconds: float = BOOT_SECONDS,
     ) -> Results:
         """Boot an installed disk, the first one, from power-off; its report comes back."""
-        machine = Machine(disks, self.accel, firmware, job=job, memory_mib=memory_mib)
-        return qemu.run(machine, logs, seconds)
+        machine = Machine(
+            disks, self.accel, firmware, job=job, memory_mib=memory_mib, screen=screen
+        )
+        return qemu.run(machine, logs, seconds, pictures)
 
 
-def open_lab(scratch: Path) -> Lab:
-    """Build what is not in the cache, and choose the accelerator."""
+def open_lab(scratch: Path, *, with_debian: bool = False) -> Lab:
+    """Build what is not in the cache, and choose the accelerator.
+
+    `with_debian`: what is installed is run by Debian's systemd, not by busybox.
+    """
     root = debian.build()
-    built = store.build(root)
+    built = store.build(root, userland.build(root) if with_debian else None)
     image = scratch / "project.squashfs"
     project.build(image)
     return Lab(root / "root.squashfs", built, image, accel.choose(built.kernel))

@@ -7,6 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tests.vm.vmlab.process import LabError
 from tests.vm.vmlab.qmp import Qmp
@@ -15,7 +16,10 @@ from tests.vm.vmlab.results import Results
 OVMF_CODE = Path("/usr/share/OVMF/OVMF_CODE_4M.fd")
 OVMF_VARS = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
-BUSES = ("virtio", "nvme", "scsi")
+BUSES = ("virtio", "nvme", "scsi", "cd")
+"""`cd` is an optical drive on the SCSI bus: Debian's cloud kernel has no AHCI."""
+
+_GLANCE_SECONDS = 0.2
 
 _CONSOLE_LINES = 25
 """Lines of the serial console that an error shows; all of them are in console.log."""
@@ -32,6 +36,8 @@ class Disk:
     read_only: bool = False
     slot: int | None = None
     """PCI slot: it orders the letters of virtio disks."""
+    bad: tuple[str, int] | None = None
+    """What fails, "read" or "write", at which sector of 512 bytes."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +50,16 @@ class DirectBoot:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A screenshot that is kept: of the first moment at which `text` is on the serial console."""
+
+    text: str
+    name: str
+
+
+@dataclass(frozen=True)
 class Machine:
-    """What to run. Without `direct` it boots from its first disk."""
+    """What to run. Without `direct` it boots from the first of its disks that boots."""
 
     disks: tuple[Disk, ...]
     accel: str
@@ -55,14 +69,35 @@ class Machine:
     """A script for the guest's shell; the guest powers off after it."""
     memory_mib: int = 2048
     cpus: int = 2
+    screen: str = "std"
+    """What QEMU's -vga takes; "none" leaves the serial console alone."""
+    ssh_port: int | None = None
+    """A port of the host's loopback that leads to the guest's ssh daemon (10.0.2.15:22). The
+    guest reaches nothing from its side."""
 
 
-def run(machine: Machine, logs: Path, seconds: float) -> Results:
-    """Run a machine until it powers off, and read its report.
+def run(
+    machine: Machine, logs: Path, seconds: float, pictures: tuple[Picture, ...] = ()
+) -> Results:
+    """Run a machine until it powers off, and read its report; see `attend`.
 
-    In `logs` are left: console.log, report.tar, qemu.log, and a screen.ppm if it did not
-    end by itself within `seconds`. Raises LabError for that, for a machine that ends
-    without a report, and for an input or output error that QEMU had to report.
+    LabError as well for a machine that ends without a report.
+    """
+    took = attend(machine, logs, seconds, pictures)
+    try:
+        return Results.read(logs / "report.tar", took)
+    except LabError as error:
+        raise LabError(f"{error} after {took:.0f} s\n{_console(logs)}") from error
+
+
+def attend(
+    machine: Machine, logs: Path, seconds: float, pictures: tuple[Picture, ...] = ()
+) -> float:
+    """Run a machine until it powers off; how many seconds it took.
+
+    In `logs` are left: console.log, report.tar, qemu.log, NAME.ppm for each picture, and a
+    screen.ppm if it did not end by itself within `seconds`. Raises LabError for that, for a
+    picture whose moment did not come, and for an input or output error that QEMU had to report.
     """
     logs.mkdir(parents=True, exist_ok=True)
     for old in ("console.log", "report.tar", "screen.ppm", "qmp", "vars.fd"):
@@ -75,34 +110,51 @@ def run(machine: Machine, logs: Path, seconds: float) -> Results:
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         )
         try:
-            _watch(process, logs, seconds)
+            errors = _watch(process, logs, seconds, pictures)
         finally:
             process.kill()
             process.wait()
-    took = time.monotonic() - start
-    try:
-        return Results.read(logs / "report.tar", took)
-    except LabError as error:
-        raise LabError(f"{error} after {took:.0f} s\n{_console(logs)}") from error
+    if errors and not any(disk.bad for disk in machine.disks):
+        raise LabError(f"disk errors: {errors}\n{_console(logs)}")
+    return time.monotonic() - start
 
 
-def _watch(process: subprocess.Popen[bytes], logs: Path, seconds: float) -> None:
+def _watch(
+    process: subprocess.Popen[bytes], logs: Path, seconds: float, pictures: tuple[Picture, ...]
+) -> list[dict[str, Any]]:
+    """Wait for the machine's end; the errors of its disks."""
     try:
         connection = Qmp(logs / "qmp", seconds=20)
     except LabError as error:
         problem = (logs / "qemu.log").read_text(errors="replace").strip()
         raise LabError(f"{error}; QEMU says: {problem}") from error
     with connection as qmp:
-        ended = qmp.wait_for_end(seconds)
-        if not ended:
-            qmp.execute("screendump", filename=str(logs / "screen.ppm"))
-            raise LabError(f"still running after {seconds:.0f} s\n{_console(logs)}")
+        _wait(qmp, logs, seconds, pictures)
         errors = [event["data"] for event in qmp.events if event["event"] == "BLOCK_IO_ERROR"]
-    if errors:
-        raise LabError(f"disk errors: {errors}\n{_console(logs)}")
     code = process.wait(timeout=20)
     if code != 0:
         raise LabError(f"QEMU ended with exit code {code}: {(logs / 'qemu.log').read_text()}")
+    return errors
+
+
+def _wait(qmp: Qmp, logs: Path, seconds: float, pictures: tuple[Picture, ...]) -> None:
+    """Until the machine ends; on the way its pictures are taken."""
+    deadline = time.monotonic() + seconds
+    missing = list(pictures)
+    left = seconds
+    # The console is a file, so its text is looked for anew; without pictures nothing is.
+    while not qmp.wait_for_end(min(_GLANCE_SECONDS, left) if missing else left):
+        said = console(logs)
+        for picture in [p for p in missing if p.text in said]:
+            qmp.execute("screendump", filename=str(logs / f"{picture.name}.ppm"))
+            missing.remove(picture)
+        left = deadline - time.monotonic()
+        if left <= 0:
+            qmp.execute("screendump", filename=str(logs / "screen.ppm"))
+            raise LabError(f"still running after {seconds:.0f} s\n{_console(logs)}")
+    if missing:
+        never = ", ".join(repr(picture.text) for picture in missing)
+        raise LabError(f"never said {never}\n{_console(logs)}")
 
 
 def arguments(machine: Machine, logs: Path) -> list[str]:
@@ -111,7 +163,7 @@ def arguments(machine: Machine, logs: Path) -> list[str]:
         "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-no-reboot",
         "-machine", "q35", "-accel", machine.accel, "-cpu", "max",
         "-smp", str(machine.cpus), "-m", str(machine.memory_mib),
-        "-display", "none", "-vga", "std",
+        "-display", "none", "-vga", machine.screen,
         "-object", "rng-random,id=rng,filename=/dev/urandom",
         "-device", "virtio-rng-pci,rng=rng",
         "-chardev", f"file,id=serial,path={logs / 'console.log'}", "-serial", "chardev:serial",
@@ -133,7 +185,11 @@ def arguments(machine: Machine, logs: Path) -> list[str]:
         job = logs / "job"
         job.write_text(machine.job)
         result += ["-fw_cfg", f"name=opt/paranoid/job,file={job}"]
-    if any(disk.bus == "scsi" for disk in machine.disks):
+    if machine.ssh_port is not None:
+        forwarded = f"hostfwd=tcp:127.0.0.1:{machine.ssh_port}-10.0.2.15:22"
+        result += ["-netdev", f"user,id=net,restrict=on,{forwarded}"]
+        result += ["-device", "virtio-net-pci,netdev=net"]
+    if any(disk.bus in ("scsi", "cd") for disk in machine.disks):
         result += ["-device", "virtio-scsi-pci,id=scsi"]
     for number, disk in enumerate(machine.disks):
         result += _disk(disk, number)
@@ -141,13 +197,14 @@ def arguments(machine: Machine, logs: Path) -> list[str]:
 
 
 def _disk(disk: Disk, number: int) -> list[str]:
-    options = [f"if=none,id=disk{number},file={disk.image},format={disk.format}"]
+    options = [f"if=none,id=disk{number}", *_file(disk)]
     # Nothing of a test has to survive a power cut of the host.
     options += ["cache=unsafe", "readonly=on" if disk.read_only else "discard=unmap"]
     device = {
         "virtio": "virtio-blk-pci",
         "nvme": "nvme",
         "scsi": "scsi-hd,bus=scsi.0",
+        "cd": "scsi-cd,bus=scsi.0",
     }[disk.bus]
     device += f",drive=disk{number},serial={disk.serial},bootindex={number + 1}"
     if disk.slot is not None:
@@ -155,8 +212,25 @@ def _disk(disk: Disk, number: int) -> list[str]:
     return ["-drive", ",".join(options), "-device", device]
 
 
+def _file(disk: Disk) -> list[str]:
+    if disk.bad is None:
+        return [f"file={disk.image},format={disk.format}"]
+    way, sector = disk.bad
+    inject = "file.inject-error.0"
+    return [
+        f"driver={disk.format},file.driver=blkdebug",
+        f"file.image.driver=file,file.image.filename={disk.image}",
+        f"{inject}.event=none,{inject}.iotype={way},{inject}.errno=5,{inject}.sector={sector}",
+        "werror=report,rerror=report",
+    ]
+
+
+def console(logs: Path) -> str:
+    """What the machine has said on its serial console."""
+    file = logs / "console.log"
+    return file.read_text(errors="replace") if file.exists() else ""
+
+
 def _console(logs: Path) -> str:
-    console = logs / "console.log"
-    lines = console.read_text(errors="replace").splitlines() if console.exists() else []
-    tail = "\n".join(f"  {line}" for line in lines[-_CONSOLE_LINES:])
-    return f"the last of {console}:\n{tail}"
+    tail = "\n".join(f"  {line}" for line in console(logs).splitlines()[-_CONSOLE_LINES:])
+    return f"the last of {logs / 'console.log'}:\n{tail}"

@@ -19,8 +19,12 @@ class Qmp:
         self.events: list[dict[str, Any]] = []
         self._socket = _connect(path, seconds)
         self._pending = b""
-        self._receive(time.monotonic() + seconds)  # the greeting
-        self.execute("qmp_capabilities")
+        try:
+            self._receive(time.monotonic() + seconds)  # the greeting
+            self.execute("qmp_capabilities")
+        except BaseException:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Qmp:
         return self
@@ -37,7 +41,10 @@ class Qmp:
         """What the command returns; LabError when QEMU refuses it or does not answer."""
         message = {"execute": command, "arguments": arguments}
         self._socket.settimeout(seconds)
-        self._socket.sendall(json.dumps(message).encode() + b"\n")
+        try:
+            self._socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise LabError(f"QMP {command}: QEMU has ended ({error})") from error
         deadline = time.monotonic() + seconds
         while (answer := self._receive(deadline)) is not None:
             if "error" in answer:

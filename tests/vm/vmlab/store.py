@@ -25,6 +25,8 @@ _OPTIONS = (
 )
 
 SYSTEMS = ("bios", "uefi")
+DEBIAN_SYSTEMS = ("debian-bios", "debian-uefi")
+"""Those that Debian's systemd runs; the others are busybox's."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +39,18 @@ class Store:
     toplevels: dict[str, str]
 
 
-def build(live: Path) -> Store:
-    """The store for the live root that debian.build() made."""
+def build(live: Path, userland: Path | None = None) -> Store:
+    """The store for the live root that debian.build() made.
+
+    With what userland.build() made, the systems that Debian's systemd runs are in it, and
+    busybox's are not.
+    """
     name = cache.key(
         live.name,
+        userland.name if userland else "",
         cache.contents([_MINIOS, _POLICY, _NIX_LIB, _LIVE_INIT, Path(__file__)]),
     )
-    made = cache.build("store", name, lambda work: _make(work, live))
+    made = cache.build("store", name, lambda work: _make(work, live, userland))
     return Store(
         image=made / "store.squashfs",
         kernel=made / "vmlinuz",
@@ -52,19 +59,22 @@ def build(live: Path) -> Store:
     )
 
 
-def _make(work: Path, live: Path) -> None:
+def _make(work: Path, live: Path, userland: Path | None) -> None:
     nix = live / "nix"
 
     def real(path: str) -> Path:
         return nix / path.lstrip("/")
 
-    attributes = [*(f"systems.{name}" for name in SYSTEMS), "channel", "live.kernel", "live.initrd"]
+    names = DEBIAN_SYSTEMS if userland else SYSTEMS
+    given = ("--arg", "userland", userland) if userland else ()
+    attributes = [*(f"systems.{name}" for name in names), "channel", "live.kernel", "live.initrd"]
     built = run(
         "nix-build", _MINIOS, "--store", nix, *_OPTIONS, "--no-out-link",
-        "--arg", "debian", live / "debian", *(word for a in attributes for word in ("-A", a)),
+        "--arg", "debian", live / "debian", *given,
+        *(word for a in attributes for word in ("-A", a)),
     ).split()  # fmt: skip
     *systems, channel, kernel, initrd = built
-    toplevels = dict(zip(SYSTEMS, systems, strict=True))
+    toplevels = dict(zip(names, systems, strict=True))
     shutil.copy(real(kernel) / "bzImage", work / "vmlinuz")
     shutil.copy(real(initrd) / "initrd", work / "initrd")
     (work / "toplevels.json").write_text(json.dumps(toplevels))

@@ -1,0 +1,229 @@
+# The part of a toplevel that makes Debian's own userland the system: /etc as NixOS's modules
+# would write it, from the same policy and by the same functions (nix/lib).
+#   userland  a store path with usr/ and etc/ (tests/vm/vmlab/userland.py)
+#   known     names of the algorithms that its OpenSSH has
+{
+  policy,
+  paranoid,
+  known,
+}:
+let
+  inherit (builtins)
+    attrNames
+    concatLists
+    concatMap
+    concatStringsSep
+    elem
+    filter
+    isList
+    listToAttrs
+    map
+    ;
+  inherit (policy) firewall mounts;
+
+  audit = import (paranoid + "/lib/audit.nix") { inherit policy; };
+  packetFilter = import (paranoid + "/lib/firewall.nix") { inherit policy; };
+  sshd = import (paranoid + "/lib/sshd.nix") {
+    inherit policy;
+    # The policy names algorithms that are younger than Debian's OpenSSH.
+    without = filter (name: !elem name known) (
+      concatLists (filter isList (builtins.attrValues policy.sshd.settings))
+    );
+  };
+
+  show =
+    value:
+    if value == true then
+      "yes"
+    else if value == false then
+      "no"
+    else
+      toString value;
+  assignments =
+    separator: set:
+    concatStringsSep "" (map (key: "${key}${separator}${show set.${key}}\n") (attrNames set));
+
+  # What starts, besides what systemd itself cannot do without.
+  wanted = [
+    "auditd.service"
+    "audit-rules-nixos.service"
+    "nftables.service"
+    "paranoid-lock-modules.service"
+    "minios-boot.service"
+    "sshd.service"
+    "systemd-networkd.service"
+  ];
+  # Debian's units that NixOS has not, or that need what is not here (D-Bus).
+  masked = [
+    "getty-static.service"
+    "proc-sys-fs-binfmt_misc.automount"
+    "sys-fs-fuse-connections.mount"
+    "sys-kernel-debug.mount"
+    "systemd-logind.service"
+    # It would make a machine-id last that a mount already makes last, and fails.
+    "systemd-machine-id-commit.service"
+    "systemd-networkd.socket"
+    "systemd-repart.service"
+    "tmp.mount"
+  ];
+in
+{
+  kernelParams =
+    map (p: if p ? value then "${p.name}=${p.value}" else p.name) policy.kernel.parameter
+    ++ [
+      "audit=1"
+      "audit_backlog_limit=${toString policy.audit.backlogLimit}"
+      "systemd.ssh_auto=no"
+      "systemd.gpt_auto=no"
+      "systemd.show_status=no"
+    ];
+
+  etc = {
+    "default/locale" = "";
+    "ssh/sshd_config" = sshd.text;
+    "paranoid/audit.rules" = audit.text { };
+    "audit/auditd.conf" = "local_events = yes\n" + assignments " = " policy.audit.daemon;
+    "sysctl.d/60-paranoid.conf" =
+      concatStringsSep "" (map (s: "${s.key} = ${toString s.value}\n") policy.sysctl.setting)
+      + "user.max_user_namespaces = ${toString policy.kernel.maxUserNamespaces}\n";
+    # Debian's, which would come after.
+    "sysctl.d/99-protect-links.conf" = "";
+    "modprobe.d/paranoid.conf" = concatStringsSep "" (
+      map (name: "install ${name} /usr/bin/false\n") (concatMap (m: m.names) policy.kernel.module)
+    );
+    "systemd/journald.conf.d/60-paranoid.conf" =
+      "[Journal]\n" + assignments "=" policy.logs.journal;
+    "systemd/system.conf.d/60-paranoid.conf" = ''
+      [Manager]
+      DefaultLimitCORE=${toString policy.kernel.coredump.limit}
+    '';
+
+    # The table that networking.firewall writes for a machine with one open port.
+    "nftables.conf" = ''
+      flush ruleset
+      table inet nixos-fw {
+        chain input {
+          type filter hook input priority filter; policy drop;
+          iifname "lo" accept
+          ct state vmap { invalid : drop, established : accept, related : accept, new : jump input-allow, untracked : jump input-allow }
+          ${packetFilter.logRefused { }}
+        }
+        chain input-allow {
+          tcp dport ${toString policy.sshd.port} accept
+          icmp type echo-request accept
+        }
+      }
+      table inet ${firewall.egress.table} {
+      ${packetFilter.egress firewall.egress.networks}}
+    '';
+
+    # QEMU's user network, without a DHCP client's socket.
+    "systemd/network/10-qemu.network" = ''
+      [Match]
+      Name=eth0
+      [Network]
+      Address=10.0.2.15/24
+      Gateway=10.0.2.2
+      LinkLocalAddressing=no
+      IPv6AcceptRA=no
+    '';
+
+    "systemd/system/multi-user.target.d/minios.conf" = ''
+      [Unit]
+      Wants=${concatStringsSep " " wanted}
+    '';
+
+    "systemd/system/dev-hugepages.mount.d/paranoid.conf" = ''
+      [Mount]
+      Options=${concatStringsSep "," mounts.hugepages.options}
+    '';
+
+    "systemd/system/sshd.service" = ''
+      [Unit]
+      Description=SSH Daemon
+      After=network.target nftables.service
+      [Service]
+      ExecStart=/usr/sbin/sshd -D -f /etc/ssh/sshd_config
+      Type=notify
+      RuntimeDirectory=sshd
+      KillMode=process
+      Restart=always
+    '';
+
+    "systemd/system/nftables.service" = ''
+      [Unit]
+      Description=nftables firewall
+      DefaultDependencies=no
+      After=systemd-modules-load.service
+      Before=network-pre.target
+      Wants=network-pre.target
+      [Service]
+      Type=oneshot
+      RemainAfterExit=yes
+      ExecStart=/usr/sbin/nft -f /etc/nftables.conf
+    '';
+
+    "systemd/system/auditd.service" = ''
+      [Unit]
+      Description=Security Audit Logging Service
+      DefaultDependencies=no
+      After=local-fs.target systemd-tmpfiles-setup.service
+      Before=sysinit.target shutdown.target
+      Conflicts=shutdown.target
+      [Service]
+      ExecStart=/usr/sbin/auditd -n
+      LogsDirectory=audit
+      LogsDirectoryMode=0700
+      RuntimeDirectory=audit
+    '';
+
+    "systemd/system/audit-rules-nixos.service" = ''
+      [Unit]
+      Description=Load Audit Rules
+      DefaultDependencies=no
+      After=auditd.service
+      Before=sysinit.target shutdown.target
+      Conflicts=shutdown.target
+      [Service]
+      Type=oneshot
+      RemainAfterExit=yes
+      ExecStart=-/usr/sbin/auditctl -R /etc/paranoid/audit.rules
+    '';
+
+    "systemd/system/paranoid-lock-modules.service" = ''
+      [Unit]
+      Description=Load No More Kernel Modules
+      After=multi-user.target nftables.service systemd-modules-load.service
+      [Service]
+      Type=oneshot
+      RemainAfterExit=yes
+      ExecStart=/usr/bin/udevadm settle
+      ExecStart=/bin/sh -c 'echo 1 > /proc/sys/kernel/modules_disabled'
+    '';
+
+    "systemd/system/minios-boot.service" = ''
+      [Unit]
+      Description=Report to the Test Harness
+      After=multi-user.target sshd.service paranoid-lock-modules.service
+      [Service]
+      Type=oneshot
+      RemainAfterExit=yes
+      TimeoutStartSec=infinity
+      StandardOutput=journal+console
+      StandardError=journal+console
+      ExecStart=/bin/sh /run/current-system/boot
+    '';
+  }
+  // listToAttrs (
+    map (unit: {
+      name = "systemd/system/${unit}";
+      value = "";
+    }) masked
+  );
+
+  scripts = {
+    init = ./debian/init.sh;
+    activate = ./debian/activate.sh;
+    boot = ./debian/boot.sh;
+  };
+}

@@ -1,0 +1,296 @@
+"""The installed machine at work: Debian's systemd, sshd, nftables and audit under the policy.
+
+One install, a first boot that leaves canaries, and a second boot on which a real ssh client
+and root on the machine look at what the policy promises. tests/minios/README.md says where
+this machine differs from NixOS.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from paranoid_install import policy
+from tests.vm.conftest import LOGS
+from tests.vm.vmlab.install import CANARY_IN_LOG, CANARY_IN_ROOT, LEAVE_CANARIES, install
+from tests.vm.vmlab.lab import Lab, blank_disk, open_lab
+from tests.vm.vmlab.process import run
+from tests.vm.vmlab.qemu import Disk, Machine
+from tests.vm.vmlab.running import Running, running
+
+PLACES = (
+    "/", "/srv", "/tmp", "/var/tmp", "/var/lib", "/var/log", "/dev/shm", "/run", "/run/keys",
+    "/boot", "/etc", "/etc/nixos", "/root", "/home", "/nix", "/nix/persist",
+)  # fmt: skip
+"""Where root can write. The shell answers 126 for what may not be executed."""
+
+YOUNGER = {
+    "dev.tty.legacy_tiocsti": (6, 2),
+    "vm.memfd_noexec": (6, 3),
+    "kernel.io_uring_disabled": (6, 6),
+}
+"""Settings of the policy, and the kernel that they came with."""
+
+KEY_ONLY = "Permission denied (publickey)."
+"""What the client says when the server offers public keys, and nothing else."""
+
+FIRST_LOOK = "cat /etc/machine-id /proc/sys/kernel/random/boot_id"
+
+
+@dataclass(frozen=True)
+class FirstBoot:
+    """What was seen before the machine was powered off for the first time."""
+
+    machine_id: str
+    boot_id: str
+
+
+@dataclass(frozen=True)
+class Scene:
+    """The machine on its second boot, with what came before."""
+
+    machine: Running
+    installer_said: str
+    first: FirstBoot
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
+    return open_lab(tmp_path_factory.mktemp("lab"), with_debian=True)
+
+
+@pytest.fixture(scope="module", params=["bios", pytest.param("uefi", marks=pytest.mark.full)])
+def scene(
+    request: pytest.FixtureRequest, lab: Lab, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scene]:
+    firmware: str = request.param
+    logs = LOGS / f"system-{firmware}"
+    shutil.rmtree(logs, ignore_errors=True)
+    scratch = tmp_path_factory.mktemp(f"system-{firmware}")
+    disk = Disk(blank_disk(scratch / "disk.raw"), "target")
+    system = lab.store.toplevels[f"debian-{firmware}"]
+    installed = install(
+        lab, (disk,), logs / "install",
+        f"--disk /dev/vda --tmpfs-size 2G --system {system}", firmware=firmware,
+    )  # fmt: skip
+    key = scratch / "operator"
+    key.touch(mode=0o600)
+    key.write_text(installed.text("operator"))
+
+    machine = Machine((disk,), lab.accel, firmware, memory_mib=1024)
+    known = scratch / "known_hosts"
+    with running(machine, logs / "boot-1", key, known) as up:
+        up.run(LEAVE_CANARIES)
+        first = FirstBoot(*up.run(FIRST_LOOK).split())
+        up.power_off()
+    failed_before = request.session.testsfailed
+    with running(machine, logs / "boot-2", key, known) as up:
+        yield Scene(up, installed.text("job-output"), first)
+    disk.image.unlink()
+    if request.session.testsfailed == failed_before:
+        shutil.rmtree(logs)
+
+
+@pytest.fixture
+def machine(scene: Scene) -> Running:
+    return scene.machine
+
+
+def test_debians_systemd_runs_from_the_store_and_no_unit_failed(machine: Running) -> None:
+    assert re.fullmatch(
+        r"/nix/store/\w+-debian-userland/usr/lib/systemd/systemd\n",
+        machine.run("readlink /proc/1/exe"),
+    )
+    assert machine.run("systemctl --failed --plain --no-legend") == ""
+
+
+def test_what_was_to_last_has_lasted(scene: Scene) -> None:
+    machine_id, boot_id = scene.machine.run(FIRST_LOOK).split()
+    assert machine_id == scene.first.machine_id
+    assert boot_id != scene.first.boot_id
+    boots = scene.machine.run("journalctl --list-boots --no-pager")
+    assert scene.first.boot_id.replace("-", "") in boots
+    assert scene.machine.run(f"cat {CANARY_IN_LOG}") == "here\n"
+
+
+def test_what_was_to_be_forgotten_is(machine: Running) -> None:
+    assert machine.run(f"[ ! -e {CANARY_IN_ROOT} ] && findmnt -n -o FSTYPE,SIZE /").split() == [
+        "tmpfs",
+        "2G",
+    ]
+
+
+def test_the_machine_shows_the_host_key_that_the_install_reported(scene: Scene) -> None:
+    """The client kept the key of the first boot, and would have refused another since."""
+    shown = run("ssh-keygen", "-l", "-f", scene.machine.known_hosts)
+    [fingerprint] = {line.split()[1] for line in shown.splitlines()}
+    assert f"host key ed25519 {fingerprint}" in scene.installer_said
+
+
+def test_the_operators_key_opens(machine: Running) -> None:
+    assert machine.run("id -un") == "root\n"
+
+
+def test_a_password_does_not(machine: Running) -> None:
+    refused = machine.ssh("true", "-o", "PubkeyAuthentication=no")
+    assert (refused.returncode, KEY_ONLY in refused.stderr) == (255, True), refused.stderr
+
+
+def test_another_key_does_not(machine: Running, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other)
+    refused = machine.ssh("true", key=other)
+    assert (refused.returncode, KEY_ONLY in refused.stderr) == (255, True), refused.stderr
+
+
+def test_a_key_in_the_home_directory_does_not(machine: Running, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", other)
+    public = other.with_suffix(".pub").read_text().strip()
+    machine.run(
+        f"mkdir -p -m 700 /root/.ssh && umask 077 && echo '{public}' > /root/.ssh/authorized_keys"
+    )
+    assert machine.ssh("true", key=other).returncode == 255
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("-W", "127.0.0.1:22"), "administratively prohibited"),
+        (("-N", "-R", "0:127.0.0.1:22"), "remote port forwarding failed"),
+    ],
+    ids=["from the client", "from the machine"],
+)
+def test_no_connection_is_forwarded(machine: Running, options: tuple[str, ...], says: str) -> None:
+    refused = machine.client(
+        "ssh", *options, "-o", "ExitOnForwardFailure=yes", destination=("root@127.0.0.1",)
+    )
+    assert (refused.returncode, says in refused.stderr) == (255, True), refused.stderr
+
+
+def test_no_agent_is_forwarded(machine: Running, tmp_path: Path) -> None:
+    path = tmp_path / "agent"
+    command = ["ssh-agent", "-D", "-a", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as agent:
+        try:
+            assert agent.stdout is not None
+            agent.stdout.readline()  # the socket is there when it says so
+            done = machine.ssh(
+                'echo "agent:$SSH_AUTH_SOCK"', "-v", "-A", "-o", f"IdentityAgent={path}"
+            )
+        finally:
+            agent.kill()
+    assert "Requesting authentication agent forwarding" in done.stderr
+    assert done.stdout == "agent:\n"
+
+
+def test_no_file_is_copied_by_sftp(machine: Running, tmp_path: Path) -> None:
+    batch = tmp_path / "batch"
+    batch.write_text("ls /\n")
+    refused = machine.client("sftp", "-b", str(batch), destination=("root@127.0.0.1",))
+    assert (refused.returncode, "subsystem request failed" in refused.stderr) == (255, True)
+
+
+def test_nothing_that_can_be_written_executes(machine: Running) -> None:
+    found = machine.run(
+        f"""
+        for place in {" ".join(PLACES)}; do
+          copy=$place/program
+          cp /usr/bin/true "$copy" && chmod 755 "$copy" || exit 1
+          "$copy"; direct=$?
+          /lib64/ld-linux-x86-64.so.2 "$copy"; loaded=$?
+          rm "$copy"
+          echo "$place $direct $loaded"
+        done 2> /dev/null
+        """
+    )
+    assert found.splitlines() == [f"{place} 126 127" for place in PLACES]
+
+
+def test_what_is_in_the_store_executes_and_nothing_can_be_added(machine: Running) -> None:
+    program = machine.run("realpath /usr/bin/true").strip()
+    assert program.startswith("/nix/store/")
+    machine.run(f"{program} && /lib64/ld-linux-x86-64.so.2 {program}")
+    refused = machine.ssh("cp /usr/bin/true /nix/store/program")
+    assert (refused.returncode, "Read-only file system" in refused.stderr) == (1, True)
+
+
+def test_no_mount_but_the_store_may_execute(machine: Running) -> None:
+    """/proc and /sys are the kernel's: no file can be made there."""
+    mounts = [line.split() for line in machine.run("cat /proc/self/mounts").splitlines()]
+    executing = {fields[1] for fields in mounts if "noexec" not in fields[3].split(",")}
+    assert executing == {"/nix/store", "/proc", "/sys"}
+
+
+def test_no_file_in_memory_executes(machine: Running) -> None:
+    if machine.ssh("cat /proc/sys/vm/memfd_noexec").returncode != 0:
+        pytest.skip(f"kernel {machine.run('uname -r').strip()} has no vm.memfd_noexec (6.3)")
+    done = machine.ssh(
+        "python3 -c \"import os; f = os.memfd_create('p');"
+        " os.write(f, open('/usr/bin/true', 'rb').read());"
+        " os.execv(f'/proc/self/fd/{f}', ['p'])\""
+    )
+    assert (done.returncode, "PermissionError" in done.stderr) == (1, True), done.stderr
+
+
+def test_nothing_listens_but_the_ssh_daemon(machine: Running) -> None:
+    listening = [line.split() for line in machine.run("ss -H -tulwn").splitlines()]
+    assert {(fields[0], fields[4].rsplit(":", 1)[1]) for fields in listening} == {("tcp", "22")}
+
+
+def test_the_packet_filter_drops_what_is_not_declared(machine: Running) -> None:
+    rules = machine.run("nft list ruleset")
+    assert "type filter hook input priority filter; policy drop;" in rules
+    assert re.findall(r"dport (.*)", rules) == ["22 accept"]
+    assert policy.load("firewall")["log"]["prefix"] in rules
+
+
+def test_the_kernels_settings_are_the_policys(machine: Running) -> None:
+    wanted = {one["key"]: str(one["value"]) for one in policy.load("sysctl")["setting"]}
+    paths = " ".join(key.replace(".", "/") for key in wanted)
+    answer = machine.run(
+        f"cd /proc/sys; for p in {paths}; do [ ! -e $p ] || echo $p $(cat $p); done"
+    )
+    found = dict(line.replace("/", ".").split() for line in answer.splitlines())
+    release = machine.run("uname -r").split(".")
+    kernel = (int(release[0]), int(release[1]))
+    unknown = {key for key, since in YOUNGER.items() if kernel < since}
+    assert found == {key: value for key, value in wanted.items() if key not in unknown}
+
+
+def test_no_kernel_module_is_loaded_any_more(machine: Running) -> None:
+    """The lock follows the last unit of the boot, so it may still be to come."""
+    machine.run("systemctl start paranoid-lock-modules")
+    assert machine.run("cat /proc/sys/kernel/modules_disabled") == "1\n"
+
+
+def test_the_audit_rules_are_the_policys(machine: Running) -> None:
+    loaded = {
+        (arch, frozenset(calls.split(",")), key)
+        for arch, calls, key in re.findall(
+            r"-a always,exit -F arch=(\S+) -S (\S+) .*-F key=(\S+)", machine.run("auditctl -l")
+        )
+    }
+    assert loaded == {
+        (arch, frozenset(rule["syscalls"]), rule["key"])
+        for rule in policy.load("audit")["rule"]
+        for arch in rule["architectures"]
+    }
+    status = dict(re.findall(r"(\w+) (\d+)", machine.run("auditctl -s")))
+    assert (status["enabled"], status["lost"]) == ("1", "0")
+
+
+def test_a_program_start_is_on_record_with_its_arguments(machine: Running) -> None:
+    machine.run("/bin/echo seen-by-audit")
+    machine.run(
+        "timeout 60 sh -c 'until grep -q a1=.seen-by-audi[t] /var/log/audit/audit.log;"
+        " do sleep 0.2; done'"
+    )
+    trail = machine.run("journalctl --no-pager -b _TRANSPORT=audit -n 2000")
+    assert 'a1="seen-by-audit"' in trail
