@@ -10,6 +10,9 @@ from typing import Any
 TABLE = "@table"
 """The fact that holds the id of the partition table that a run has written."""
 
+BOOT_LOADER = "install"
+"""The step at whose end the disk boots."""
+
 RECORD = "record"
 """The fact that says where the record is, learned when all else is on the disk."""
 
@@ -24,6 +27,7 @@ class Past:
 
     plan: Mapping[str, Any]
     survey: Mapping[str, Any]
+    begun: tuple[str, ...] = ()
     done: tuple[str, ...] = ()
     failed: str = ""
     error: str = ""
@@ -78,20 +82,27 @@ def unfinished(text: str, disk: str) -> Past | None:
     return last
 
 
-def cut_off(text: str, table: str) -> bool:
+def cut_off(text: str, table: str, *, this_boot: bool) -> bool:
     """Whether the last run of a journal that wrote this partition table did not come to its end.
 
     Then all that the disk holds is that run's: it was free to be erased before. A table's id is
-    random, so no other disk and no table made since is taken for it.
+    random, so no other disk and no table made since is taken for it. What a run of an earlier boot
+    left with a boot loader may have been started since, and hold somebody's data: not `this_boot`
+    is for such a journal.
     """
     writers = [past for past in runs(text) if table and past.facts.get(TABLE) == table]
+    if not writers or writers[-1].finished:
+        return False
     # The journal on the disk is closed before its run ends: there the record tells of the whole.
-    return bool(writers) and not (writers[-1].finished or RECORD in writers[-1].facts)
+    last = writers[-1]
+    return RECORD not in last.facts and (this_boot or BOOT_LOADER not in last.begun)
 
 
 def _follow(past: Past, event: Mapping[str, Any]) -> Past:
     changes: dict[str, Any] = {}
     match event:
+        case {"event": "step", "state": "begin", "id": str(step)}:
+            changes["begun"] = (*past.begun, step)
         case {"event": "step", "state": "done", "id": str(step)}:
             changes["done"] = (*past.done, step)
         case {"event": "step", "state": "failed", "id": str(step)}:

@@ -150,16 +150,17 @@ def _probe(
     """The disk with what it holds, when it was installed by us before, and if not to the end."""
     probed = disks.probe(runner, disk, disks.partitions_of(disk, found))
     device = nix_partition(probed, plan)
-    texts = [journal]
+    kept = ""
     if device is not None:
         installed = record.read_from(runner, device, on_nix(plan, record.NAME))
         if installed:
             return replace(probed, installed=installed)
-        texts.append(record.text_on(runner, device, on_nix(plan, record.JOURNAL)))
-    if not any(texts) or not _may_be_ours(probed, plan):
+        kept = record.text_on(runner, device, on_nix(plan, record.JOURNAL))
+    if not (journal or kept) or not _may_be_ours(probed, plan):
         return probed
     table = disks.table_id(runner, probed.path)
-    return replace(probed, left_over=any(cut_off(text, table) for text in texts))
+    ours = cut_off(journal, table, this_boot=True) or cut_off(kept, table, this_boot=False)
+    return replace(probed, left_over=ours)
 
 
 def _may_be_ours(disk: Disk, plan: Layout) -> bool:

@@ -70,18 +70,18 @@ in
                 "udp"
               ];
               example = "udp";
-              description = "Protocol of the socket.";
+              description = "Protocol that the socket speaks: sshd speaks tcp, WireGuard udp.";
             };
             port = lib.mkOption {
               type = lib.types.port;
               example = 5353;
-              description = "Port that is listened on.";
+              description = "Number of the port that is listened on.";
             };
             interfaces = lib.mkOption {
               type = lib.types.listOf lib.types.str;
               default = [ ];
               example = [ "tailscale0" ];
-              description = "Interfaces that the port is meant for; all of them if empty.";
+              description = "Interfaces that the port is meant for; empty means all of them.";
             };
           };
         }

@@ -96,7 +96,7 @@ def test_no_journal_however_damaged_makes_an_error(lines: list[str], length: int
     for past in runs(text):
         assert recovery.describe(past)
     assert unfinished(text, "/dev/none") is None
-    assert not cut_off(text, "")
+    assert not cut_off(text, "", this_boot=True)
 
 
 def test_only_the_last_run_is_unfinished_and_only_its_own_disk_s() -> None:
@@ -107,16 +107,28 @@ def test_only_the_last_run_is_unfinished_and_only_its_own_disk_s() -> None:
     assert unfinished("", "/dev/vda") is None
 
 
-def test_a_table_is_known_by_its_id_while_its_run_has_not_ended() -> None:
+@pytest.mark.parametrize("this_boot", [True, False])
+def test_a_table_is_known_by_its_id_while_its_run_has_not_ended(this_boot: bool) -> None:
+    def cut(text: str, table: str) -> bool:
+        return cut_off(text, table, this_boot=this_boot)
+
     text = begun() + noted(TABLE, "aba661da") + done("partition")
-    assert cut_off(text, "aba661da")
-    assert not cut_off(text, "0badcafe")
-    assert not cut_off(text, "")
-    assert not cut_off(begun(), "")
-    assert not cut_off(text + line("result"), "aba661da")
-    assert not cut_off(text + noted("record", "/nix/persist/r.json"), "aba661da")
+    assert cut(text, "aba661da")
+    assert not cut(text, "0badcafe")
+    assert not cut(text, "")
+    assert not cut(begun(), "")
+    assert not cut(text + line("result"), "aba661da")
+    assert not cut(text + noted("record", "/nix/persist/r.json"), "aba661da")
     # Another disk's run after it changes nothing.
-    assert cut_off(text + begun() + noted(TABLE, "2") + line("result"), "aba661da")
+    assert cut(text + begun() + noted(TABLE, "2") + line("result"), "aba661da")
+
+
+def test_what_an_earlier_boot_left_bootable_may_be_in_use_and_is_not_ours() -> None:
+    text = begun() + noted(TABLE, "aba661da") + done("partition", "store")
+    installing = text + line("step", id="install", state="begin")
+    assert cut_off(text, "aba661da", this_boot=False)
+    assert cut_off(installing, "aba661da", this_boot=True)
+    assert not cut_off(installing, "aba661da", this_boot=False)
 
 
 def test_what_a_cut_off_run_made_needs_no_token_and_what_else_is_there_does() -> None:
