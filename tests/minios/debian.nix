@@ -43,6 +43,16 @@ let
     separator: set:
     concatStringsSep "" (map (key: "${key}${separator}${show set.${key}}\n") (attrNames set));
 
+  # As NixOS's sshd-keygen does, for a system that was installed without.
+  makeHostKeys = concatStringsSep "\n" (
+    map (
+      key:
+      "ExecStartPre=/bin/sh -c '[ -s ${key.path} ] || ssh-keygen -q -t ${key.type}"
+      + (if key ? bits then " -b ${toString key.bits}" else "")
+      + " -N \"\" -C \"\" -f ${key.path}'"
+    ) policy.layout.hostKeys
+  );
+
   # What starts, besides what systemd itself cannot do without.
   wanted = [
     "auditd.service"
@@ -143,6 +153,7 @@ in
       Description=SSH Daemon
       After=network.target nftables.service
       [Service]
+      ${makeHostKeys}
       ExecStart=/usr/sbin/sshd -D -f /etc/ssh/sshd_config
       Type=notify
       RuntimeDirectory=sshd

@@ -25,6 +25,8 @@ mount_table() {
   while IFS='	' read -r source target type options; do
     case ",$options," in
       *,bind,*)
+        # A sealed image has none: it is made at this boot, for systemd fills an empty file.
+        [ "$target" != /etc/machine-id ] || [ -e "$2$source" ] || : > "$2$source"
         mount_bind "$2$source" "$2$target" "$options"
         ;;
       *)

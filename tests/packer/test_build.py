@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 
 from tests.vm.vmlab import image
 from tests.vm.vmlab.lab import open_lab
+from tests.vm.vmlab.qemu import Disk
 
 TEMPLATE = Path(__file__).parents[2] / "scripts/packer/qemu.pkr.hcl"
 
@@ -72,11 +72,11 @@ _LAB_MISSING = [tool for tool in _LAB if shutil.which(tool) is None]
 @pytest.mark.full
 @pytest.mark.skipif(bool(_LAB_MISSING), reason=f"not installed: {', '.join(_LAB_MISSING)}")
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root: the live root is built as root")
-def test_the_build_leaves_images_of_a_guest_that_installed_itself_sealed(tmp_path: Path) -> None:
+def test_copies_of_an_image_boot_as_machines_of_their_own(tmp_path: Path) -> None:
     subprocess.run(
         ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", tmp_path / "key"], check=True
     )
-    lab = open_lab(tmp_path)
+    lab = open_lab(tmp_path, with_debian=True)
     answers = {
         "disk": "auto",
         "tmpfs-size": "2G",
@@ -87,9 +87,19 @@ def test_the_build_leaves_images_of_a_guest_that_installed_itself_sealed(tmp_pat
     done = build(tmp_path, tmp_path / "image.iso", "-var", "disk_size=4G", "-var", "timeout=12m")
     assert done.returncode == 0, done.stdout + done.stderr
 
-    record = json.loads((tmp_path / "out/paranoid.json").read_text())
-    assert record["sealed"] is True
-    assert record["toplevel"] == lab.store.toplevels["bios"]
-    assert sorted(f.name for f in (tmp_path / "out").iterdir()) == [
-        "paranoid.json", "paranoid.qcow2", "paranoid.raw",
-    ]  # fmt: skip
+    made = tmp_path / "out/paranoid.raw"
+    copies = [Disk(tmp_path / f"{name}.raw", name) for name in ("one", "other")]
+    for copy in copies:
+        subprocess.run(["cp", "--sparse=always", made, copy.image], check=True)
+    one, other = (lab.boot((copy,), tmp_path / f"logs-{copy.serial}") for copy in copies)
+    again = lab.boot((copies[0],), tmp_path / "logs-again")
+
+    for first in (one, other):
+        assert set(first.host_keys()) == {"ed25519", "rsa"}
+        assert len(first.text("machine-id").strip()) == 32
+        assert first.json("install/record.json")["sealed"] is True
+    assert not set(one.host_keys().values()) & set(other.host_keys().values())
+    assert one.text("machine-id") != other.text("machine-id")
+    # What was made at the first boot is kept.
+    assert again.host_keys() == one.host_keys()
+    assert again.text("machine-id") == one.text("machine-id")
