@@ -107,17 +107,38 @@ def uid_maps(tree: Tree) -> tuple[str, ...]:
 
 def journald(tree: Tree) -> dict[str, str]:
     """journald.conf(5)."""
-    return parse.settings(tree.text(tree.etc("systemd/journald.conf")))
+    return _systemd(tree, "journald.conf")
 
 
 def coredump(tree: Tree) -> dict[str, str]:
     """coredump.conf(5)."""
-    return parse.settings(tree.text(tree.etc("systemd/coredump.conf")))
+    return _systemd(tree, "coredump.conf")
 
 
 def upload(tree: Tree) -> dict[str, str]:
     """journal-upload.conf(5)."""
-    return parse.settings(tree.text(tree.etc("systemd/journal-upload.conf")))
+    return _systemd(tree, "journal-upload.conf")
+
+
+def _systemd(tree: Tree, name: str) -> dict[str, str]:
+    """The settings of /etc/systemd/NAME with those of its drop-ins, of which the last one wins.
+
+    Drop-ins are read in the order of their names, whichever of the directories they are in; of
+    two with one name that in /etc counts (systemd.unit(5), systemd-system.conf(5)).
+    """
+    dropped: dict[str, str] = {}
+    for top in ("/usr/lib", "/run", "/etc"):
+        directory = f"{top}/systemd/{name}.d"
+        names = tree.names(directory) if tree.exists(directory) else ()
+        dropped |= {file: f"{directory}/{file}" for file in names if file.endswith(".conf")}
+    main = tree.etc(f"systemd/{name}")
+    paths = [path for _, path in sorted(dropped.items())]
+    if tree.exists(main) or not paths:
+        paths.insert(0, main)
+    found: dict[str, str] = {}
+    for path in paths:
+        found |= parse.settings(tree.text(path))
+    return found
 
 
 def programs(tree: Tree) -> frozenset[str]:

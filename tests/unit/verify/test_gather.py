@@ -305,6 +305,39 @@ def test_journald_conf_is_read_as_journald_does(
     assert ask(BY_ID["logs.journal"], gather(disk, Programs())).status is status
 
 
+@pytest.mark.parametrize(
+    ("files", "status"),
+    [
+        ({"etc/systemd/journald.conf.d/60-site.conf": JOURNALD}, Status.PASS),
+        ({"run/systemd/journald.conf.d/90-now.conf": "[Journal]\nSeal=no\n"}, Status.FAIL),
+        (
+            {
+                "run/systemd/journald.conf.d/90-now.conf": "[Journal]\nSeal=no\n",
+                "etc/systemd/journald.conf.d/91-site.conf": "[Journal]\nSeal=yes\n",
+            },
+            Status.PASS,
+        ),
+        ({"etc/systemd/journald.conf.d/README": "Seal=no\n"}, Status.PASS),
+    ],
+    ids=["a drop-in alone", "a drop-in of /run", "the last name wins", "not a drop-in"],
+)
+def test_drop_ins_count_as_they_do_for_systemd(
+    disk: Path, files: dict[str, str], status: Status
+) -> None:
+    write(disk, "etc/systemd/journald.conf", JOURNALD)
+    for name, text in files.items():
+        write(disk, name, text)
+    assert ask(BY_ID["logs.journal"], gather(disk, Programs())).status is status
+
+
+def test_a_file_of_drop_ins_needs_no_other(disk: Path) -> None:
+    for main in disk.rglob("journald.conf"):
+        main.unlink()
+    assert isinstance(gather(disk, Programs()).journald, Unknown)
+    write(disk, "etc/systemd/journald.conf.d/60-site.conf", JOURNALD)
+    assert ask(BY_ID["logs.journal"], gather(disk, Programs())).status is Status.PASS
+
+
 def test_no_audit_rules_are_none() -> None:
     assert parse.audit_rules("No rules\n") == ()
 
