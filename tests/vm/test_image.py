@@ -51,7 +51,10 @@ def medium(built_lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Medium:
 
 # As a USB stick the medium is a disk like any other, with a partition table: `auto` must
 # not count it.
-@pytest.mark.parametrize(("firmware", "bus"), [("bios", "cd"), ("uefi", "scsi")])
+@pytest.mark.parametrize(
+    ("firmware", "bus"),
+    [("bios", "cd"), pytest.param("uefi", "scsi", marks=pytest.mark.full)],
+)
 def test_a_blank_machine_installs_itself_once(
     bench: Bench, medium: Medium, firmware: str, bus: str
 ) -> None:
