@@ -75,7 +75,11 @@ class HandOver:
         made = subprocess.run(
             ["losetup", "--find", "--show", str(image)], check=True, capture_output=True, text=True
         )
-        self.attached.append(made.stdout.strip())
+        device = made.stdout.strip()
+        # Partitions that partx told the kernel of outlive their loop device, and blkid passes over
+        # a disk that has any. Most have none, and partx calls that a failure.
+        subprocess.run(["partx", "--delete", device], check=False, capture_output=True)
+        self.attached.append(device)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {
