@@ -144,16 +144,23 @@ def test_a_run_that_released_another_s_mounts_first_can_still_be_stopped(
     assert bench.left() == []
 
 
+def cut_off_at(
+    bench: Bench, loop: str, system: str, key: Path, program: str, word: str
+) -> list[str]:
+    """A run that ended in a program, and the journal of its boot with it; the request."""
+    request = ["--disk", loop, "--ssh-key", str(key), "--system", system, "--json"]
+    die_at(bench, program, word)
+    assert bench.run(*request).code == -signal.SIGKILL
+    heal(bench, program)
+    assert bench.run_bare("clean").code == 0
+    RUN_JOURNAL.unlink()
+    return request
+
+
 def test_after_a_power_cut_the_disk_itself_says_that_its_contents_are_ours(
     bench: Bench, loop: str, system: str, key: Path
 ) -> None:
-    request = ["--disk", loop, "--ssh-key", str(key), "--system", system, "--json"]
-    die_at(bench, "nixos-install", "")
-    assert bench.run(*request).code == -signal.SIGKILL
-    heal(bench, "nixos-install")
-    assert bench.run_bare("clean").code == 0
-    RUN_JOURNAL.unlink()
-
+    request = cut_off_at(bench, loop, system, key, "nixos-generate-config", "")
     dry = bench.run(*request, "--dry-run")
     assert dry.code == 0, dry.err
     again = bench.run(*request)
@@ -161,6 +168,15 @@ def test_after_a_power_cut_the_disk_itself_says_that_its_contents_are_ours(
     refused = bench.run(*request)
     assert refused.code == 3
     assert "holds the system that paranoid-install put there" in refused.err
+
+
+def test_what_may_have_been_started_since_a_power_cut_is_not_ours(
+    bench: Bench, loop: str, system: str, key: Path
+) -> None:
+    request = cut_off_at(bench, loop, system, key, "nixos-install", "")
+    again = bench.run(*request)
+    assert again.code == 3
+    assert "is not blank" in again.err
 
 
 def test_a_system_that_lost_its_record_is_not_taken_for_a_run_that_was_cut_off(
