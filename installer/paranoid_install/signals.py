@@ -16,6 +16,7 @@ _KNOCK = signal.SIGURG
 """Ignored by default (signal(7)), so that nothing else is hurt by it."""
 
 _KNOCK_SECONDS = 0.05
+"""Seconds between two knocks at a main thread that does not answer."""
 
 
 class Interrupted(BaseException):
@@ -94,7 +95,8 @@ class Signals:
                 self._answered = not any(number in _ENDING for number in numbers)
                 while not self._answered:
                     signal.pthread_kill(main, _KNOCK)
-                    select.select([told], [], [], _KNOCK_SECONDS)
+                    # Not until there is more to read: each knock is told of as well.
+                    select.select([], [], [], _KNOCK_SECONDS)
 
         listener = threading.Thread(target=listen, name="signals", daemon=True)
         listener.start()
