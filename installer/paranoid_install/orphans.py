@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from paranoid_install.runner import SECONDS, Line, Result, Runner
+from paranoid_install.runner import SECONDS, Line, Result, Runner, Stdin
 
 # Not PARANOID_…: those are settings, and an unknown one is refused.
 MARK = "_PARANOID_ROOT"
@@ -31,7 +31,7 @@ class Marking:
     def run(
         self,
         *argv: str,
-        stdin: str | bytes | None = None,
+        stdin: Stdin = None,
         ok: tuple[int, ...] = (0,),
         secret: tuple[str, ...] = (),
         timeout: float | None = SECONDS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import shlex
 import shutil
 import signal
@@ -42,6 +43,8 @@ _INHERITED = (
 )
 
 Line = Callable[[str], None]
+Stdin = str | bytes | queue.Queue[str | None] | None
+"""All of it, or lines as they come until None."""
 Shield = Callable[[], AbstractContextManager[None]]
 
 
@@ -61,7 +64,7 @@ class Runner(Protocol):
     def run(
         self,
         *argv: str,
-        stdin: str | bytes | None = None,
+        stdin: Stdin = None,
         ok: tuple[int, ...] = (0,),
         secret: tuple[str, ...] = (),
         timeout: float | None = SECONDS,
@@ -110,7 +113,7 @@ class ShRunner:
     def run(
         self,
         *argv: str,
-        stdin: str | bytes | None = None,
+        stdin: Stdin = None,
         ok: tuple[int, ...] = (0,),
         secret: tuple[str, ...] = (),
         timeout: float | None = SECONDS,
@@ -203,7 +206,7 @@ class _Output:
 def _spawn(
     program: str,
     arguments: tuple[str, ...],
-    stdin: str | bytes | None,
+    stdin: Stdin,
     timeout: float | None,
     environ: dict[str, str],
     stdout: _Output,

@@ -12,7 +12,7 @@ from paranoid_install.disks import Disk, Signature
 from paranoid_install.errors import CommandFailed
 from paranoid_install.journal import Event, Journal
 from paranoid_install.layout import Firmware, layout
-from paranoid_install.runner import SECONDS, Line, Result
+from paranoid_install.runner import SECONDS, Line, Result, Stdin
 from paranoid_install.selection import DevicePath
 from paranoid_install.spec import InstallSpec
 from paranoid_install.survey import Survey
@@ -87,7 +87,7 @@ class Recorder:
     def run(
         self,
         *argv: str,
-        stdin: str | bytes | None = None,
+        stdin: Stdin = None,
         ok: tuple[int, ...] = (0,),
         secret: tuple[str, ...] = (),
         timeout: float | None = SECONDS,

@@ -8,10 +8,8 @@ database says that they are valid. A run that was cut short at any point is take
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -19,26 +17,25 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
 
-from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Runner, environment
-from paranoid_install.store import closure, place, register, source, squashfs, worker
+from paranoid_install.store import closure, place, register, source, squashfs
 from paranoid_install.store.closure import PathInfo
 from paranoid_install.store.errors import StoreError
 from paranoid_install.store.flush import Flusher
+from paranoid_install.store.pool import Pool
+from paranoid_install.store.worker import Task
 
 Progress = Callable[[int, int, int, int], None]
 """Receives NAR bytes done, NAR bytes in all, paths done, paths in all; from any thread."""
 
-MOST_PROCESSES = 4
-"""More of them gain nothing on any disk measured, and each takes 15 MiB."""
+PROCESSES = 12
+"""Processes at work unless told: reads in flight for a disk to reorder. More gain nothing on any
+disk measured, where there are no more cores."""
 
-# Bytes of NAR for which one more program is worth its start, of 20 to 50 ms.
+# Bytes of NAR for which a program is worth its start, of 20 to 50 ms.
 _BATCH = 96 * 1024**2
-_SHARE = 16 * 1024**2
 _EXTRACTIONS = 2
-_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 
 
 class Method(StrEnum):
@@ -81,7 +78,7 @@ def put(
     """Copy the closure of `toplevel` into the store below `root` and register it there.
 
     `verify` compares each path's NAR with its registration before it counts; `workers` is the
-    number of processes, by default two a core, four at most; `store` is the URI of the source
+    number of processes, by default twelve, or a core each; `store` is the URI of the source
     store, by default NIX_REMOTE or that of this machine. Raises StoreError naming a damaged path,
     CommandFailed for a program, OSError for the disk; what is complete by then stays, without
     being registered, and is not copied again by the next run.
@@ -112,7 +109,7 @@ def put(
         source.locate(directory),
         place.Target(register.store_directory(root)),
         verify=verify,
-        processes=workers or min(2 * _cores(), MOST_PROCESSES),
+        processes=workers or max(PROCESSES, _cores()),
         count=_Count(infos, progress or (lambda *_: None)),
     )
     copy.count.done(*(info.name for info in infos if info.path in valid))
@@ -173,11 +170,14 @@ class _Copy:
             in_image = self._in_image(tasks)
             rest = [task for task in tasks if task.name not in in_image]
             with Flusher(self.target.store) as flusher:
-                if image is not None and in_image:
-                    chosen = [task for task in tasks if task.name in in_image]
-                    self._extract(image.file, chosen, flusher)
-                if rest:
-                    self._copy(rest, flusher)
+                with self._pool(len(tasks), flusher) as pool:
+                    if image is not None and in_image:
+                        chosen = [task for task in tasks if task.name in in_image]
+                        self._extract(image.file, chosen, pool)
+                    # The largest first: what is begun last should not take long.
+                    rest.sort(key=lambda task: task.size, reverse=True)
+                    pool.give(map(Task, rest))
+                    pool.finish()
                 undone = self.count.undone(task.name for task in tasks)
                 if undone:
                     raise StoreError(min(undone), "was not copied, though no worker failed")
@@ -192,12 +192,22 @@ class _Copy:
         }[bool(in_image), bool(rest)]
         return len(tasks), method
 
+    def _pool(self, tasks: int, flusher: Flusher) -> Pool:
+        return Pool(
+            self.runner,
+            self.source.directory,
+            self.target,
+            max(1, min(self.processes, tasks)),
+            lambda name: flusher.wrote(self.count.done(name)),
+            verify=self.verify,
+        )
+
     def _incomplete(self, tasks: Sequence[place.Expected]) -> list[place.Expected]:
         """Those that are not in place, whole, from a run that was cut short."""
         found = [task for task in tasks if os.path.lexists(self.target.store / task.name)]
         if not found:
             return list(tasks)
-        with ThreadPoolExecutor(self.processes) as pool:
+        with ThreadPoolExecutor(_cores()) as pool:
             whole = pool.map(lambda task: place.is_complete(self.target, task), found)
             complete = {task.name for task, is_whole in zip(found, whole, strict=True) if is_whole}
         self.count.done(*complete)
@@ -212,73 +222,29 @@ class _Copy:
             names -= set(os.listdir(image.above))  # noqa: PTH208
         return frozenset(task.name for task in tasks) & names
 
-    def _extract(self, image: Path, tasks: Sequence[place.Expected], flusher: Flusher) -> None:
+    def _extract(self, image: Path, tasks: Sequence[place.Expected], pool: Pool) -> None:
         """Batches in the image's own order, a few at once: one is hashed, others are extracted."""
 
-        def batch(number: int, tasks: Sequence[place.Expected]) -> None:
+        def extract(number: int, tasks: Sequence[place.Expected]) -> None:
+            # What is extracted waits in the page cache to be hashed: not more than fits.
+            pool.wait(_BATCH)
             if self.target.stopped:
                 return
-            made = self.target.staging / f"batch-{number}"
+            batch = f"batch-{number}"
             names = [task.name for task in tasks]
-            squashfs.extract(self.runner, image, names, made, _cores())
-            for task in tasks:
-                if self.target.stopped:
-                    return
-                place.adopt(made / task.name, self.target, task, verify=self.verify)
-                flusher.wrote(self.count.done(task.name))
+            squashfs.extract(self.runner, image, names, self.target.staging / batch, _cores())
+            pool.give(Task(task, batch) for task in tasks)
 
         batches = _batches(sorted(tasks, key=lambda task: task.name))
-        self._all(min(self.processes, _EXTRACTIONS), batch, list(enumerate(batches)))
-
-    def _copy(self, tasks: Sequence[place.Expected], flusher: Flusher) -> None:
-        """A few processes, each with its share of the bytes."""
-
-        def done(name: str) -> None:
-            flusher.wrote(self.count.done(name))
-
-        worth = max(1, sum(task.size for task in tasks) // _SHARE)
-        shares = [share for share in _shares(tasks, min(self.processes, worth)) if share]
-        if len(shares) == 1:
-            directory = self.source.directory
-            worker.copy_all(directory, self.target, shares[0], done, verify=self.verify)
-            return
-        self._all(len(shares), self._work, [(share, done) for share in shares])
-
-    def _all(self, threads: int, function: Callable[..., None], calls: Sequence[Any]) -> None:
-        """Make all the calls; the first error stops the rest and is raised."""
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(_EXTRACTIONS) as threads:
             try:
-                futures = [pool.submit(function, *arguments) for arguments in calls]
-                for future in as_completed(futures):
+                for future in as_completed(
+                    [threads.submit(extract, *batch) for batch in enumerate(batches)]
+                ):
                     future.result()
             except BaseException:
                 self.target.stop()
                 raise
-
-    def _work(self, tasks: Sequence[place.Expected], done: Callable[[str], None]) -> None:
-        """Run one worker program; its failure becomes ours."""
-        failure: list[dict[str, str]] = []
-
-        def hear(line: str) -> None:
-            message = json.loads(line) if line.startswith("{") else {}
-            if "done" in message:
-                done(message["done"])
-            elif "subject" in message:
-                failure.append(message)
-
-        try:
-            self.runner.run(
-                *(sys.executable, "-S", "-P", "-m", "paranoid_install.store.worker"),
-                *worker.arguments(self.source.directory, self.target, verify=self.verify),
-                stdin="".join(map(worker.line, tasks)),
-                timeout=None,
-                on_line=hear,
-                env={"PYTHONPATH": _PACKAGE_PARENT},
-            )
-        except CommandFailed:
-            if failure:
-                raise StoreError(**failure[0]) from None
-            raise
 
 
 def _cores() -> int:
@@ -296,15 +262,3 @@ def _batches(tasks: Sequence[place.Expected]) -> list[list[place.Expected]]:
         batches[-1].append(task)
         size += task.size
     return batches
-
-
-def _shares(tasks: Sequence[place.Expected], count: int) -> list[list[place.Expected]]:
-    """`count` shares of about the same bytes, the largest path first in each."""
-    shares: list[list[place.Expected]] = [[] for _ in range(count)]
-    loads = [0] * count
-    for task in sorted(tasks, key=lambda task: task.size, reverse=True):
-        least = loads.index(min(loads))
-        shares[least].append(task)
-        # Opening files costs as well; without a constant all tiny paths would go to one share.
-        loads[least] += task.size + 64 * 1024
-    return shares

@@ -65,7 +65,9 @@ class Copy:
         return target
 
     def written(self, target: int, status: os.stat_result) -> None:
-        os.fchmod(target, mode_of(status))
+        # A look is cheaper than a change, which the journal of the file system would note.
+        if stat.S_IMODE(os.fstat(target).st_mode) != mode_of(status):
+            os.fchmod(target, mode_of(status))
         os.utime(target, _TIME)
         if self._share is not None:
             _link(self._path, self._share)

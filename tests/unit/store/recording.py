@@ -1,12 +1,13 @@
-"""A runner that answers from a table and runs nothing."""
+"""A runner that answers from a table; only the installer's own programs run."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from paranoid_install.errors import CommandFailed
-from paranoid_install.runner import SECONDS, Line, Result
+from paranoid_install.runner import SECONDS, Line, Result, ShRunner, Stdin
 
 
 @dataclass
@@ -19,13 +20,17 @@ class Recording:
     def run(
         self,
         *argv: str,
-        stdin: str | bytes | None = None,
+        stdin: Stdin = None,
         ok: tuple[int, ...] = (0,),
         secret: tuple[str, ...] = (),
         timeout: float | None = SECONDS,
         on_line: Line | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Result:
+        if argv[0] == sys.executable:
+            return ShRunner().run(
+                *argv, stdin=stdin, ok=ok, secret=secret, timeout=timeout, on_line=on_line, env=env
+            )
         self.calls.append(argv)
         for words, answer in self.answers.items():
             if set(words) <= set(argv):

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import itertools
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 
 from paranoid_install import store
 from paranoid_install.errors import CommandFailed
-from paranoid_install.store import nar, place, transfer, worker
+from paranoid_install.store import nar, place, transfer
 from tests.unit.store.recording import Recording
 
 A = "/nix/store/" + "0" * 32 + "-a"
@@ -71,10 +70,10 @@ def test_paths_are_in_place_before_they_are_registered(live: Path, tmp_path: Pat
     runner = answers(live)
     inner = runner.run
 
-    def run(*argv: str, **options: object) -> object:
+    def run(*argv: str, **options: Any) -> object:
         if "--load-db" in argv:
             seen.append(sorted(p.name for p in (tmp_path / "mnt/nix/store").iterdir()))
-        return inner(*argv)
+        return inner(*argv, **options)
 
     runner.run = run  # type: ignore[method-assign, assignment]
     calls: list[tuple[int, int, int, int]] = []
@@ -122,49 +121,3 @@ def tasks(of: list[int]) -> list[place.Expected]:
 def test_batches_are_all_the_paths_in_order(of: list[int]) -> None:
     batches = transfer._batches(tasks(of))
     assert list(itertools.chain(*batches)) == tasks(of)
-
-
-@given(sizes, st.integers(1, 8))
-def test_shares_are_all_the_paths_once_and_none_is_far_above_the_rest(
-    of: list[int], count: int
-) -> None:
-    shares = transfer._shares(tasks(of), count)
-    assert sorted((t for s in shares for t in s), key=lambda t: t.name) == tasks(of)
-    loads = [sum(task.size + 64 * 1024 for task in share) for share in shares]
-    assert max(loads) - min(loads) <= max(of, default=0) + 64 * 1024
-
-
-def test_the_worker_program_answers_in_json(
-    live: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    target = place.Target(tmp_path / "mnt/nix/store")
-    target.open()
-    digest = nar.digest(f"{live}{A}")
-    good = place.Expected(A[11:], digest.sha256, digest.size)
-    bad = place.Expected(B[11:], digest.sha256, digest.size)
-    argv = worker.arguments(live / "nix/store", target, verify=True)
-
-    monkeypatch.setattr("sys.stdin", io.StringIO(worker.line(good)))
-    assert worker.main(argv) == 0
-    assert json.loads(capsys.readouterr().out) == {"done": good.name}
-
-    monkeypatch.setattr("sys.stdin", io.StringIO(worker.line(bad)))
-    assert worker.main(argv) == 1
-    answer = json.loads(capsys.readouterr().out)
-    assert answer["subject"] == B
-    assert answer["problem"].startswith("damaged: ")
-    assert target.stopped
-
-
-def test_a_stopped_worker_begins_nothing(live: Path, tmp_path: Path) -> None:
-    target = place.Target(tmp_path / "mnt/nix/store")
-    target.open()
-    target.stop()
-    done: list[str] = []
-    task = place.Expected(A[11:], "", 1)
-    worker.copy_all(live / "nix/store", target, [task], done.append, verify=True)
-    assert done == []
-    assert not (target.store / task.name).exists()
