@@ -150,8 +150,10 @@ def clean(journal: Journal, signals: Signals, show: Callable[[str], None]) -> tu
         undos = [undo for data in past.taken if (undo := undo_of(data)) is not None]
         machine = _machine(journal, signals, show, past.root)
         machine.facts.update(past.facts)
-        still = [undo for undo in undos if undo.in_effect(machine)]
-        if not still and not orphans.left(past.root):
+        # The programs first: what one of them was at may be done when it has ended.
+        nothing = not orphans.left(past.root) and not any(u.in_effect(machine) for u in undos)
+        # A program that a killed run was just starting shows only once the locks are ours.
+        if nothing and past.finished:
             continue
         try:
             with ExitStack() as stack:
@@ -159,6 +161,7 @@ def clean(journal: Journal, signals: Signals, show: Callable[[str], None]) -> tu
                     stack.enter_context(locked(LOCKS, subject))
                 stack.enter_context(_journal_file(journal))
                 failed += orphans.end(past.root)
+                still = [undo for undo in undos if undo.in_effect(machine)]
                 failed += engine.release(still[::-1], machine)
         except LockedError as error:
             alive = error

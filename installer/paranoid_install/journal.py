@@ -12,8 +12,9 @@ from typing import Any
 
 Value = str | int | float | bool | None | Mapping[str, Any] | list[Any]
 
-# Kinds that recovery needs: on the disk before the action that they announce.
-_FLUSHED = frozenset({"plan", "step", "action", "fact", "release", "result", "error"})
+# What announces an act is on the disk before it, and with it all that was written earlier; the
+# end is as well. A process that is killed loses nothing, flushed or not.
+_FLUSHED = frozenset({"plan", "action", "result", "error"})
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ class Journal:
 
 
 class JournalFile:
-    """Appends events as JSON lines, readable by root alone, flushed before it returns."""
+    """Appends events as JSON lines, readable by root alone, flushed before anything acts."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

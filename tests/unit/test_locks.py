@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -35,9 +38,49 @@ def test_a_lock_ends_with_its_block_whatever_the_way_out(tmp_path: Path) -> None
         pass
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from paranoid_install.locks import locked
+
+with locked(Path(sys.argv[1]), "/mnt"):
+    if os.fork() == 0:
+        print("begun", flush=True)
+        sys.stdin.read()
+        os.execv("/bin/sh", ["sh", "-c", "echo started"])
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_holder_was_just_starting_has_started_when_the_lock_is_had(
+    tmp_path: Path,
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, tmp_path],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as killed:  # fmt: skip
+        assert killed.stdin is not None
+        assert killed.stdout is not None
+        assert killed.stdout.readline() == "begun\n"
+        killed.wait()
+        threading.Timer(0.2, killed.stdin.close).start()
+        with locked(tmp_path, "/mnt"):
+            assert killed.stdin.closed
+        assert killed.stdout.read() == "started\n"
+
+
 def test_a_lock_of_another_thing_is_another_lock(tmp_path: Path) -> None:
     with locked(tmp_path, "/mnt"), locked(tmp_path, "/dev/vda"), locked(tmp_path, "/dev/vd/a"):
         assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.parametrize("path", ["/" + "deep/" * 600 + "disk.img", "/\udcff.img"])
+def test_any_path_that_a_file_may_have_can_be_locked(tmp_path: Path, path: str) -> None:
+    with locked(tmp_path, path):
+        with pytest.raises(LockedError), locked(tmp_path, path):
+            pass
+        with locked(tmp_path, path + "2"):
+            pass
 
 
 def test_locks_are_root_s_alone(tmp_path: Path) -> None:
