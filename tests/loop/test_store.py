@@ -385,3 +385,24 @@ def test_every_way_that_is_measured_leaves_the_same_closure(tmp_path: Path) -> N
         assert len(found["samples"]) == 7
         assert all(len(samples) == 1 for samples in found["samples"].values())
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_an_install_costs_besides_is_measured_on_a_real_one() -> None:
+    """One run of that measurement, which fails if the install or the script does."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench.fixed", "--runs", "1"],
+        cwd=TOP,
+        env={**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'installer'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    _, *rows = done.stdout.splitlines()
+    seconds = {row[:16].strip(): float(row[16:]) for row in rows}
+    assert list(seconds) == [
+        "whole", "store", "nixos-install", "boot loader", "host keys", "rest",
+        "shell script", "more than it",
+    ]  # fmt: skip
+    parts = seconds["whole"] - seconds["rest"]
+    assert parts == pytest.approx(sum(list(seconds.values())[1:5]), abs=0.05)
