@@ -62,6 +62,8 @@ in
 
     networking.timeServers = [ time ];
 
+    paranoid.amnesia.keysFrom = lib.mkIf cfg.keysFromMetadata "the instance metadata service";
+
     # A volume is larger than the image that it was made from.
     systemd.services.paranoid-grow-nix = {
       description = "Grow the partition and file system of /nix to the end of the volume";
@@ -102,18 +104,25 @@ in
         ReadWritePaths = [ policy.layout.persist.authorizedKeys ];
         RestrictAddressFamilies = [
           "AF_INET"
+          "AF_INET6"
           "AF_UNIX"
         ];
         IPAddressDeny = "any";
-        IPAddressAllow = [ metadata.ipv4 ];
+        IPAddressAllow = [
+          metadata.ipv4
+          metadata.ipv6
+        ];
       };
       script = ''
-        service=http://${metadata.ipv4}/latest
         fetch() {
           curl --fail --silent --show-error --retry 5 --retry-connrefused --max-time 10 "$@"
         }
-        token=$(fetch --request PUT --header "X-aws-ec2-metadata-token-ttl-seconds: 60" $service/api/token)
-        keys=$(fetch --header "X-aws-ec2-metadata-token: $token" $service/meta-data/public-keys/0/openssh-key)
+        keys_of() {
+          token=$(fetch --request PUT --header "X-aws-ec2-metadata-token-ttl-seconds: 60" "$1/api/token") || return
+          fetch --header "X-aws-ec2-metadata-token: $token" "$1/meta-data/public-keys/0/openssh-key"
+        }
+        # The second for instances without an IPv4 address.
+        keys=$(keys_of http://${metadata.ipv4}/latest || keys_of "http://[${metadata.ipv6}]/latest")
         test -n "$keys"
         printf '%s\n' "$keys" > ${policy.layout.persist.authorizedKeys}/root
       '';

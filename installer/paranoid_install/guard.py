@@ -154,8 +154,9 @@ def _login(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
         return
     remedy = "give --ssh-key or --generate-root-password"
     if found.system is not None:
-        reads_ours = (found.system.declared or {}).get("authorizedKeysDirectory")
-        if not found.system.keys and not (reads_ours and ssh_keys(spec, found)):
+        declared = found.system.declared or {}
+        reads_ours = declared.get("authorizedKeysDirectory") and ssh_keys(spec, found)
+        if not (found.system.keys or reads_ours or declared.get("keysFrom")):
             problem = f"{found.system.path} holds no ssh key, and none was given that it would read"
             yield Refusal("lock-out", problem, remedy)
     elif spec.config:

@@ -68,6 +68,17 @@ in
         services fail.
       '';
     };
+
+    keysFrom = lib.mkOption {
+      type = lib.types.str;
+      default = "";
+      example = "a certificate authority in TrustedUserCAKeys";
+      description = ''
+        What lets the owner in at the first boot, in words, if it is neither a key nor a password in
+        the configuration or of the installer's. The installer refuses a system that lets nobody in;
+        with this it takes your word. Wrong words lock you out.
+      '';
+    };
   };
 
   config = lib.mkIf cfg.enable (
@@ -126,6 +137,7 @@ in
           authorizedKeysDirectory = layout.persist.authorizedKeys;
           passwordsDirectory = layout.persist.passwords;
           bootDevice = boot.device;
+          inherit (cfg) keysFrom;
         };
       }
       (lib.optionalAttrs hasPersistence {

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -272,6 +274,27 @@ def test_an_ami_boots_by_uefi_and_shows_itself_on_the_serial_console(evaluate: E
     assert ami["time"] == ["169.254.169.123"]
     assert ami["warnings"] == []
     assert ami["fired"] == []
+
+
+def test_a_machine_that_fetches_its_keys_tells_the_installer(evaluate: Evaluate) -> None:
+    machine = evaluate("""
+      let
+        machine = outputs.nixosConfigurations.meeka.extendModules {
+          modules = [ outputs.nixosModules.ec2 { paranoid.ec2.keysFromMetadata = true; } ];
+        };
+        inherit (machine) config;
+      in
+      {
+        layout = config.environment.etc."paranoid/layout.json".text;
+        script = config.systemd.services.paranoid-ec2-keys.script;
+        fired = builtins.filter (a: !a.assertion) config.assertions;
+      }
+    """)
+    assert machine["fired"] == []
+    assert json.loads(machine["layout"])["keysFrom"] == "the instance metadata service"
+    script = machine["script"]
+    assert script.index("http://169.254.169.254/latest") < script.index("http://[fd00:ec2::254]/")
+    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
 
 
 def test_the_tests_in_virtual_machines_evaluate_and_are_python(evaluate: Evaluate) -> None:

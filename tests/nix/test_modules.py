@@ -186,6 +186,7 @@ class TestMeeka:
             "authorizedKeysDirectory": "/nix/persist/etc/ssh/authorized_keys.d",
             "passwordsDirectory": "/nix/persist/etc/passwords",
             "bootDevice": "/dev/vda",
+            "keysFrom": "",
         }
 
     def test_grub_is_written_to_the_disk_that_was_named(self, meeka: Any) -> None:
@@ -442,7 +443,8 @@ class TestBuilder:
         lines = builder["watch"].splitlines()
         (start,) = [line for line in lines if line.startswith("ExecStart=")]
         assert start.replace('"', "").split()[1:] == [
-            *("watch", "--quiet", "--journal", "--allow-unit", "runner.service"),
+            *("watch", "--quiet", "--journal", "--resume", "/var/lib/paranoid-watch/cursor"),
+            *("--allow-unit", "runner.service"),
             *("--webhook", "https://alerts.example.org/a%%20b"),
             *("--webhook-token-file", "%d/token"),
         ]

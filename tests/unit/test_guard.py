@@ -84,6 +84,10 @@ def test_what_is_refused(
         ({"skip_login_check": True}, {}),
         ({}, {"live_keys": (KEY,)}),
         ({}, {"system": System(_PATH, (KEY,))}),
+        (
+            {},
+            {"system": System(_PATH, (), {**_DECLARED, "keysFrom": "an authority's certificates"})},
+        ),
         ({"config": "/c"}, {"config_has_keys": True}),
     ],
 )
