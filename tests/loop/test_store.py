@@ -365,20 +365,20 @@ def test_our_hash_is_nixs(plain: Live) -> None:
         assert nar.digest(f"{plain.root}{info.path}") == nar.Digest(info.sha256, info.nar_size)
 
 
+def measure(module: str, *arguments: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=TOP, capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'installer'}"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_every_way_that_is_measured_leaves_the_same_closure(tmp_path: Path) -> None:
     """A small run of the measurement, which compares every byte; no time is looked at."""
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "bench", "--smoke", "--no-plot"),
-            *("--scratch", str(tmp_path), "--out", str(tmp_path / "out")),
-        ],
-        cwd=TOP,
-        env={**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'installer'}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    out = str(tmp_path / "out")
+    measure("bench", "--smoke", "--no-plot", "--scratch", str(tmp_path), "--out", out)
     result = json.loads((tmp_path / "out/speed.json").read_text())
     assert [found["source"] for found in result["comparisons"]] == ["directory", "squashfs"]
     for found in result["comparisons"]:
@@ -389,16 +389,7 @@ def test_every_way_that_is_measured_leaves_the_same_closure(tmp_path: Path) -> N
 
 def test_what_an_install_costs_besides_is_measured_on_a_real_one() -> None:
     """One run of that measurement, which fails if the install or the script does."""
-    done = subprocess.run(
-        [sys.executable, "-m", "bench.fixed", "--runs", "1"],
-        cwd=TOP,
-        env={**os.environ, "PYTHONPATH": f"{TOP}:{TOP / 'installer'}"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    _, *rows = done.stdout.splitlines()
+    _, *rows = measure("bench.fixed", "--runs", "1").splitlines()
     seconds = {row[:16].strip(): float(row[16:]) for row in rows}
     assert list(seconds) == [
         "whole", "store", "nixos-install", "boot loader", "host keys", "rest",
