@@ -21,6 +21,7 @@ from paranoid_install.actions import (
     GenerateMachineId,
     GenerateRootPassword,
     KeepJournal,
+    Leave,
     MakeDirectory,
     MendRoots,
     Mount,
@@ -354,7 +355,7 @@ class _Build:
         held = [*mounts] if not self._image else [AttachLoop(self._found.disk.path), *mounts]
         actions += [a.undo for a in reversed(held) if a.undo is not None]
         if self._spec.then != "nothing":
-            actions.append(Run(("systemctl", "--no-block", self._spec.then)))
+            actions.append(Leave(self._spec.then))
         return tuple(actions)
 
 
@@ -373,5 +374,6 @@ def _warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
         )
     if found.system is not None and spec.config:
         yield "the configuration given goes into /etc/nixos; what is installed is the system given"
+    yield from found.unchecked
     if spec.skip_login_check:
         yield "nobody has checked that anyone can log in afterwards"

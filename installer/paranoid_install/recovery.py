@@ -45,6 +45,7 @@ def as_it_was(found: Survey, past: Past) -> Survey:
             left_over=past.survey.get("left_over", False),
         ),
         partitions=tuple(past.survey["partitions"]),
+        unchecked=tuple(past.survey.get("unchecked", ())),
     )
 
 
@@ -55,6 +56,7 @@ def snapshot(found: Survey) -> dict[str, Any]:
         "installed": found.disk.installed,
         "left_over": found.disk.left_over,
         "partitions": list(found.partitions),
+        "unchecked": list(found.unchecked),
     }
 
 

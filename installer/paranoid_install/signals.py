@@ -36,7 +36,10 @@ class Interrupted(BaseException):
 
 
 class Signals:
-    """Turns SIGINT, SIGTERM and SIGHUP into Interrupted, except inside `shield`."""
+    """Turns the first of SIGINT, SIGTERM and SIGHUP into Interrupted, except inside `shield`.
+
+    Those after it wait for good: who asks twice must not cut off what the first one began.
+    """
 
     def __init__(self) -> None:
         self._shields = 0
@@ -45,7 +48,7 @@ class Signals:
 
     @contextmanager
     def raised(self) -> Iterator[None]:
-        """While inside, a signal raises Interrupted."""
+        """While inside, the first signal raises Interrupted."""
         with ExitStack() as stack:
             for number in _ENDING:
                 stack.callback(signal.signal, number, signal.signal(number, self._arrive))
@@ -69,6 +72,7 @@ class Signals:
             self._shields -= 1
         if self._shields == 0 and self._pending is not None:
             number, self._pending = self._pending, None
+            self.hold()
             raise Interrupted(number)
 
     def hold(self) -> None:
@@ -116,4 +120,5 @@ class Signals:
         if self._shields:
             self._pending = number
         else:
+            self.hold()
             raise Interrupted(number)

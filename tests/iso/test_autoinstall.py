@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,7 +37,10 @@ class Machine:
         path.write_text(f'#!/bin/sh\necho {name} "$@" >> {self.calls}\n{body}\n')
         path.chmod(0o755)
 
-    def run(self, *, installed: str = "boot", refused: str = "wait") -> int:
+    def start(
+        self, console: int | None = None, *, installed: str = "boot", refused: str = "wait"
+    ) -> subprocess.Popen[bytes]:
+        """Start the script, with a terminal for its console where one is given."""
         environment = {
             "PATH": f"{self.bin}:{os.environ['PATH']}",
             "ANSWERS": "/etc/paranoid/answers.toml",
@@ -45,10 +50,22 @@ class Machine:
             "AUTOINSTALL_CONSOLES": str(self.active),
             "AUTOINSTALL_DEVICES": str(self.devices),
         }
-        done = subprocess.run(
-            [AUTOINSTALL], env=environment, capture_output=True, check=False, timeout=30
+        # As systemd starts it with StandardInput=tty-force.
+        taking = [] if console is None else ["setsid", "--ctty"]
+        return subprocess.Popen(
+            [*taking, AUTOINSTALL],
+            env=environment,
+            stdin=subprocess.DEVNULL if console is None else console,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
-        return done.returncode
+
+    def run(self, *, installed: str = "boot", refused: str = "wait") -> int:
+        with self.start(installed=installed, refused=refused) as script:
+            try:
+                return script.wait(timeout=30)
+            finally:
+                script.kill()
 
     @property
     def called(self) -> list[str]:
@@ -174,12 +191,93 @@ def test_only_a_refusal_looks_for_an_installed_machine(machine: Machine) -> None
     assert "boot-installed --check" not in machine.called
 
 
-def test_what_the_installer_says_after_it_asked_for_the_power_off_is_shown(
-    machine: Machine,
+# As the real one: a signal makes it take back what it did, and then end.
+AT_WORK = """\
+import pathlib, signal, sys
+numbers = {signal.SIGINT, signal.SIGTERM}
+signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+begun, held = map(pathlib.Path, sys.argv[1:])
+held.touch()
+begun.write_text("begun")
+number = signal.sigwait(numbers)
+held.unlink()
+print("stopped by", signal.Signals(number).name)
+sys.exit(128 + number)
+"""
+
+
+def at_work(
+    machine: Machine, tmp_path: Path, console: int | None = None
+) -> subprocess.Popen[bytes]:
+    """The script, when its installer holds something: `held` is there until it is released."""
+    begun, code = tmp_path / "begun", tmp_path / "installer.py"
+    os.mkfifo(begun)
+    code.write_text(AT_WORK)
+    machine.program("paranoid-install", f"exec {sys.executable} {code} {begun} {tmp_path}/held")
+    script = machine.start(console)
+    assert begun.read_text() == "begun"
+    return script
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_is_passed_on_and_waits_for_what_is_released(
+    machine: Machine, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    """systemd ends the script's unit as soon as the installer has asked; the result comes after."""
-    machine.program("paranoid-install", 'kill -TERM "$PPID"; echo host key SHA256:abc')
+    with at_work(machine, tmp_path) as script:
+        script.send_signal(number)
+        assert script.wait(timeout=30) == code
+    assert not (tmp_path / "held").exists()
+    assert f"stopped by {number.name}" in (machine.devices / "ttyS0").read_text()
+    assert f"exit code {code}" in machine.log.read_text()
+    assert machine.shells == BOTH_SHELLS
+
+
+def test_ctrl_c_on_the_console_ends_the_installer_and_not_the_script(
+    machine: Machine, tmp_path: Path
+) -> None:
+    keyboard, console = os.openpty()
+    with at_work(machine, tmp_path, console) as script:
+        os.write(keyboard, b"\x03")
+        assert script.wait(timeout=30) == 130
+    assert "stopped by SIGINT" in machine.log.read_text()
+    assert machine.shells == BOTH_SHELLS
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_after_a_stop_before_the_installer_has_begun_it_does_not_begin(
+    machine: Machine, number: signal.Signals, code: int
+) -> None:
+    machine.program("udevadm", f'kill -{number.value} "$PPID"')
+    assert machine.run() == code
+    assert not [call for call in machine.called if call.startswith("paranoid-install")]
+    assert machine.shells == BOTH_SHELLS
+
+
+def test_a_stop_that_turns_the_machine_off_starts_no_shell(machine: Machine) -> None:
+    ends_with(143, machine)
+    machine.program("systemctl", '[ "$1" = is-system-running ] || exit 1; echo stopping; exit 1')
+    assert machine.run() == 143
+    assert machine.shells == []
+    assert "exit code 143" in machine.log.read_text()
+
+
+def test_what_the_installer_says_after_it_asked_for_the_power_off_is_shown(
+    machine: Machine, tmp_path: Path
+) -> None:
+    """systemd ends the script's unit as soon as the installer has asked; the result comes after.
+
+    The installer is told of it, and waits with that: it has asked itself (actions.Leave).
+    """
+    asked, stopped = tmp_path / "asked", tmp_path / "stopped"
+    for made in (asked, stopped):
+        os.mkfifo(made)
+    said = f"trap '' TERM; echo > {asked}; read -r _ < {stopped}; echo host key SHA256:abc"
+    machine.program("paranoid-install", said)
     machine.program("systemctl", "echo stopping")
-    assert machine.run() == 0
+    with machine.start() as script:
+        asked.read_text()
+        script.send_signal(signal.SIGTERM)
+        stopped.write_text("\n")
+        assert script.wait(timeout=30) == 0
     assert "host key SHA256:abc" in (machine.devices / "ttyS0").read_text()
     assert machine.shells == []

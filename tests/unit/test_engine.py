@@ -99,6 +99,20 @@ def test_after_a_whole_run_nothing_is_held(plan: Plan, recorder: Recorder) -> No
     assert 30 < len(recorder.calls) < 45, "the tests of failures must try every command"
 
 
+def test_the_stop_that_the_power_off_brings_does_not_interrupt_the_last_words(
+    plan: Plan, recorder: Recorder
+) -> None:
+    machine, events = acting(recorder)
+    recorder.effects = {
+        **recorder.effects,
+        "systemctl": lambda _argv: os.kill(os.getpid(), signal.SIGTERM),
+    }
+    with machine.signals.raised():
+        engine.run(plan, machine)
+    assert recorder.calls[-1] == ("systemctl", "--no-block", "poweroff")
+    assert events[-1].data["state"] == "done"
+
+
 # A whole run has fewer commands (see below): the last numbers show that none is left out.
 @pytest.mark.parametrize("number", range(45))
 def test_a_failure_of_any_command_releases_all_and_says_what_was_touched(

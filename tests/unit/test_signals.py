@@ -7,7 +7,7 @@ import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import pytest
 
@@ -79,6 +79,18 @@ def test_a_signal_waits_for_the_end_of_a_shield() -> None:
         act()
     assert reached == ["the end of the shield"]
     assert caught.value.exit_code == 143
+
+
+@pytest.mark.parametrize("shielded", [False, True])
+def test_a_second_signal_does_not_interrupt_what_the_first_one_began(*, shielded: bool) -> None:
+    signals = Signals()
+    with signals.raised():
+        with pytest.raises(Interrupted) as caught, signals.shield() if shielded else nullcontext():
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+        with signals.shield():
+            os.kill(os.getpid(), signal.SIGINT)
+    assert caught.value.exit_code == 130
 
 
 def test_a_run_on_its_way_out_is_not_interrupted_again() -> None:

@@ -30,7 +30,7 @@ from paranoid_install.actions.identity import (
     GenerateRootPassword,
 )
 from paranoid_install.actions.mount import MakeDirectory, Mount, Unmount
-from paranoid_install.actions.programs import Run
+from paranoid_install.actions.programs import Leave, Run
 from paranoid_install.actions.system import CheckInstalled, CopyClosure, MendRoots
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "GenerateMachineId",
     "GenerateRootPassword",
     "KeepJournal",
+    "Leave",
     "Machine",
     "MakeDirectory",
     "MendRoots",

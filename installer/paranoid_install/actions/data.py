@@ -9,7 +9,7 @@ from paranoid_install.actions.disk import DetachLoop
 from paranoid_install.actions.files import WriteFile
 from paranoid_install.actions.identity import GenerateHostKey
 from paranoid_install.actions.mount import Mount, Unmount
-from paranoid_install.actions.programs import Run
+from paranoid_install.actions.programs import Leave, Run
 from paranoid_install.journal import Value
 
 
@@ -19,7 +19,7 @@ def as_data(action: Action) -> Mapping[str, Value]:
     match action:
         case Run(argv, env):
             data |= {"argv": list(argv), "env": dict(env)}
-        case Mount() | GenerateHostKey():
+        case Mount() | GenerateHostKey() | Leave():
             data["argv"] = list(action.argv)
         case WriteFile(path, text, mode):
             data |= {"path": path, "mode": f"{mode:04o}", "text": text}

@@ -118,12 +118,27 @@ class DetachLoop(Passing):
         return f"losetup --detach {LOOP}"
 
     def in_effect(self, machine: Machine) -> bool:
-        """Whether the device still belongs to this file; its number may be another's by now."""
-        node = Path("/sys/class/block", Path(machine.device(LOOP)).name, "loop/backing_file")
-        return node.exists() and node.read_text(errors="replace").strip() == self.path
+        """Whether a device belongs to this file: the one noted; its number may be another's by now.
+
+        A run that was killed before it noted one may have attached it all the same.
+        """
+        return self._attached(machine.facts.get(LOOP, "")) != ""
 
     def apply(self, machine: Machine) -> None:
+        if LOOP not in machine.facts:
+            machine.learn(LOOP, self._attached())
         machine.runner.run("losetup", "--detach", machine.device(LOOP))
+
+    def _attached(self, noted: str = "") -> str:
+        names = f"{Path(noted).name or 'loop*'}/loop/backing_file"
+        for node in sorted(Path("/sys/class/block").glob(names)):
+            try:
+                file = node.read_text(errors="replace").strip()
+            except OSError:  # detached meanwhile
+                continue
+            if file == self.path:
+                return f"/dev/{node.parents[1].name}"
+        return ""
 
 
 @dataclass(frozen=True)

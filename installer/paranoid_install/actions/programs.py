@@ -33,3 +33,30 @@ class Run(Plain):
             timeout=self.seconds,
             on_line=lines(machine) if self.progress else None,
         )
+
+
+@dataclass(frozen=True)
+class Leave(Plain):
+    """End the live system; `how` is systemctl(1)'s word for it: poweroff or reboot.
+
+    systemd stops the service that the run belongs to at once. All is done by then and nothing is
+    held: its signal waits, for there are things still to be said.
+    """
+
+    how: str
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return ("systemctl", "--no-block", self.how)
+
+    @property
+    def line(self) -> str:
+        return shlex.join(self.argv)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return self.argv[:1]
+
+    def apply(self, machine: Machine) -> None:
+        machine.signals.hold()
+        machine.runner.run(*self.argv)
