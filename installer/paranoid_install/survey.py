@@ -56,7 +56,8 @@ class Survey:
     """The machine as found.
 
     `memory` is in bytes, None where the target is another machine. `clock` is in seconds since the
-    epoch, `boot_bytes` what the system puts onto /boot; None where it is not known.
+    epoch, `boot_bytes` what the system puts onto /boot; None where it is not known. `unchecked` has
+    a sentence for each thing that could not be looked at and is no reason to refuse.
     """
 
     disk: Disk
@@ -74,6 +75,7 @@ class Survey:
     room: Room | None = None
     boot_bytes: int | None = None
     clock: float | None = None
+    unchecked: tuple[str, ...] = ()
 
 
 def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
@@ -90,6 +92,7 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
         disk = _probe(runner, disk, found, plan, journal)
     systems = tuple(_system(path) for path in spec.systems)
     system = _choose(systems, firmware)
+    room, unchecked = room_of(runner, system.path) if system else (None, ())
     modules = modules_directory()
     return Survey(
         disk=disk,
@@ -101,12 +104,13 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
         config_has_keys=bool(spec.config) and keys.in_directory(spec.config),
         systems=systems,
         system=system,
-        room=_room(runner, system.path) if system else None,
+        room=room,
         modules=str(modules),
         has_impermanence=(modules / "impermanence").is_dir(),
         root_in_use=_in_use(spec.root),
         boot_bytes=_boot_bytes(system.path) if system else None,
         clock=time.time(),
+        unchecked=unchecked,
     )
 
 
@@ -248,16 +252,29 @@ def _system(path: str) -> System:
     return System(path, keys.of_system(path), declared)
 
 
-def _room(runner: Runner, toplevel: str) -> Room | None:
-    """The room for a closure; None where the store is not on this machine or lacks a part of it."""
-    from paranoid_install.store import room  # noqa: PLC0415
+def room_of(runner: Runner, toplevel: str) -> tuple[Room | None, tuple[str, ...]]:
+    """The room for a closure, and what could not be checked where the store cannot tell it.
+
+    That is no refusal: nixos-install may know the store by other ways. Raises RefusedError for a
+    store that tells nonsense or cannot be read: its copy would fail as well, after the wipe.
+    """
+    from paranoid_install.store import StoreError, room  # noqa: PLC0415
     from paranoid_install.store.closure import Unavailable  # noqa: PLC0415
 
     try:
         size = room.size(runner, toplevel)
-    except Unavailable:
-        return None
-    return Room(size.bytes, size.inodes)
+    except Unavailable as error:
+        return None, (f"whether the disk has room for the system was not checked ({error})",)
+    except StoreError as error:
+        raise _damaged(error.subject, error.problem, error.remedy) from error
+    except OSError as error:
+        raise _damaged(str(error.filename or toplevel), error.strerror or str(error)) from error
+    return Room(size.bytes, size.inodes), ()
+
+
+def _damaged(subject: str, problem: str, remedy: str = "") -> RefusedError:
+    remedy = remedy or "see what is wrong with it: nix-store --verify --check-contents"
+    return RefusedError(subject, (Refusal("store", problem, remedy),))
 
 
 def _boot_bytes(toplevel: str) -> int | None:

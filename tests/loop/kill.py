@@ -2,7 +2,8 @@
 
 `python -m tests.loop.kill --trials 200` prints a line for each trial, and at the end how many
 there were and how many survived: that is, ended in the tree of an undisturbed install. Which
-moments and which ways on are chosen follows from `--seed`, which is printed too.
+moments and which ways on are chosen follows from `--seed`, which is printed too. SIGTERM ends the
+run after the trial at work, and what there was until then is counted.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -231,6 +233,8 @@ def main() -> int:
         if options.report is not None:
             options.report.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
+    enough = threading.Event()
+    signal.signal(signal.SIGTERM, lambda _number, _frame: enough.set())
     verdicts: list[Verdict] = []
     with tempfile.TemporaryDirectory(prefix="paranoid-kill-") as name:
         top = Path(name)
@@ -239,6 +243,9 @@ def main() -> int:
         with undisturbed(top / "undisturbed", wanted) as (events, expected, modules):
             tell(f"seed {options.seed}, {options.trials} trials over {events} events")
             for trial in trials(options.trials, options.seed, events):
+                if enough.is_set():
+                    tell("stopped before its end")
+                    break
                 place = top / f"trial-{trial.number}"
                 with make_bench(place, modules) as bench:
                     verdict = attempt(bench, on(bench, wanted), trial, expected)

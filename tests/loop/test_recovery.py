@@ -84,6 +84,24 @@ def test_a_run_killed_at_any_step_is_cleaned_up_and_resumed(
     assert tree(bench, "resumed") == undisturbed
 
 
+@pytest.mark.parametrize(
+    "dying", ['"$REAL" "$@"; kill -9 $PPID', 'kill -9 $PPID; exec "$REAL" "$@"']
+)
+def test_a_loop_device_that_the_killed_run_did_not_come_to_note_is_detached(
+    bench: Bench, system: str, key: Path, dying: str
+) -> None:
+    bench.fake("losetup", f'case "$*" in *--find*) {dying} ;; *) exec $REAL "$@" ;; esac')
+    killed = bench.run(*arguments(bench, system, key))
+    assert killed.code == -signal.SIGKILL
+    heal(bench, "losetup")
+
+    cleaned = bench.run_bare("clean")
+    assert cleaned.code == 0, cleaned.err
+    assert bench.left() == []
+    again = bench.run(*arguments(bench, system, key))
+    assert again.code == 0, again.err
+
+
 def test_a_second_run_needs_no_word_of_the_first(
     bench: Bench, system: str, key: Path, undisturbed: Tree
 ) -> None:
