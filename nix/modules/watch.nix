@@ -18,6 +18,9 @@ let
     "watch"
     "--quiet"
     "--journal"
+    # What is started while it is not there, at boot or in an update, is read afterwards.
+    "--resume"
+    "${stateDirectory}/cursor"
   ]
   ++ lib.concatMap (path: [
     "--allow-path"

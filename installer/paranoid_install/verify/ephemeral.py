@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import stat as stats
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from paranoid_install import policy
 from paranoid_install.verify.report import printable
-from paranoid_install.verify.tree import SearchCutError, walk
+from paranoid_install.verify.tree import SearchCutError, limit, walk
 
-SEARCH = 30.0
-"""Seconds that the search may take."""
+SEARCH = 10.0
+"""Seconds of work that the search may take."""
 _OWN = policy.load("verify")["ephemeral"]
 
 
@@ -53,7 +52,7 @@ def mortals(root: Path) -> Mortals:
     complete = True
     top = str(root).rstrip("/")
     try:
-        for path, stat in walk(root, time.monotonic() + SEARCH):
+        for path, stat in walk(root, limit(SEARCH)):
             if stats.S_ISREG(stat.st_mode) and is_missed(path.removeprefix(top)):
                 found.append(Mortal(path, stat.st_blocks * 512))
     except SearchCutError:

@@ -136,7 +136,11 @@ class Machine:
     host_keys: Piece[tuple[Stat, ...]] = _PIECE
     secrets: Piece[tuple[Stat, ...]] = _PIECE
     uid_maps: Piece[tuple[str, ...]] = _PIECE
+    owners: Piece[tuple[Stat, ...]] = _PIECE
+    encryption: Piece[tuple[str, bool]] = _PIECE
     sshd: Piece[Mapping[str, tuple[str, ...]]] = _PIECE
+    interfaces: Piece[Mapping[str, bool]] = _PIECE
+    tailscale: Piece[str] = _PIECE
     ruleset: Piece[tuple[Mapping[str, Any], ...]] = _PIECE
     listeners: Piece[tuple[Listener, ...]] = _PIECE
     declared: Piece[tuple[Declared, ...]] = _PIECE

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from paranoid_install import policy
-from paranoid_install.mounts import MountEntry, mount_table, swap_devices
-from paranoid_install.verify import parse
+from paranoid_install.mounts import MountEntry, mount_table
+from paranoid_install.verify import devices, parse
 from paranoid_install.verify.facts import (
     Declared,
     Loader,
@@ -25,16 +25,17 @@ from paranoid_install.verify.facts import (
 )
 from paranoid_install.verify.kernel_checks import KEYS
 from paranoid_install.verify.mount_checks import executing_of
-from paranoid_install.verify.tree import SearchCutError, Tree, of, walk
+from paranoid_install.verify.tree import SearchCutError, Tree, limit, of, walk
 
 _LAYOUT = policy.load("layout")
 _OWN = policy.load("verify")
 _PERSIST = _LAYOUT["persist"]["root"]
+_STORE = _LAYOUT["store"]["mountPoint"]
 _PROFILE = "/nix/var/nix/profiles/system"
 _WRAPPERS = f"{policy.load('mounts')['wrappers']['path']}/bin"
 _SET_ID = stats.S_ISUID | stats.S_ISGID
-SEARCH = 0.4
-"""Seconds that a search through directories may take."""
+SEARCH = 1.0
+"""Seconds of work that a search through directories may take."""
 
 
 def nix_conf(tree: Tree) -> dict[str, str]:
@@ -95,6 +96,19 @@ def secrets(tree: Tree) -> tuple[Stat, ...]:
             found.append(stat)
             if stat.directory:
                 found += [tree.stat(f"{path}/{file}") for file in tree.names(path)]
+    return tuple(found)
+
+
+def owners(tree: Tree) -> tuple[Stat, ...]:
+    """The policy's directories on the persist root that are there, and what is directly in them."""
+    found = []
+    for directory in _LAYOUT["persist"]["directories"]:
+        path = _PERSIST + directory["path"]
+        if tree.exists(path):
+            found.append(tree.stat(path))
+            # Links are nobody's; a name that is gone meanwhile is no drift.
+            inside = (f"{path}/{name}" for name in tree.names(path))
+            found += [tree.stat(name) for name in inside if tree.is_plain(name)]
     return tuple(found)
 
 
@@ -212,11 +226,11 @@ def setuid(tree: Tree, live: bool) -> tuple[Stat, ...] | Unknown:
     tops = [top for top in (*searched, *(["/"] if live else [])) if tree.exists(top)]
     if not tops:
         return Unknown(f"{', '.join(searched)}: not there; is the disk mounted?")
-    deadline = time.monotonic() + SEARCH
+    over = limit(SEARCH)
     found = []
     try:
         for top in tops:
-            for path, stat in walk(tree.real(top), deadline):
+            for path, stat in walk(tree.real(top), over):
                 if stats.S_ISREG(stat.st_mode) and stat.st_mode & _SET_ID:
                     found.append(of(path, stat))
     except SearchCutError:
@@ -228,11 +242,14 @@ def setuid(tree: Tree, live: bool) -> tuple[Stat, ...] | Unknown:
 
 def places() -> tuple[Place, ...] | Unknown:
     """Directories where others than root may write and execute."""
-    deadline = time.monotonic() + SEARCH
+    over = limit(SEARCH)
     found = []
     try:
         for entry in executing_of(mount_table()):
-            for path, stat in walk(Path(entry.mount_point), deadline):
+            if entry.mount_point == _STORE:
+                # Too much to look through, and a fault by itself: mounts.store.
+                continue
+            for path, stat in walk(Path(entry.mount_point), over):
                 if stats.S_ISDIR(stat.st_mode) and _is_others(stat):
                     found.append(Place(entry.mount_point, of(path, stat)))
     except SearchCutError:
@@ -259,19 +276,6 @@ def space() -> Space:
     found = os.statvfs("/")
     size = found.f_blocks * found.f_frsize
     return Space(size, size - found.f_bfree * found.f_frsize)
-
-
-def swaps() -> dict[str, str]:
-    """What is swapped to, and whether it is `zram`, `encrypted` or `plain`."""
-    return {path: _swap_kind(path) for path in swap_devices()}
-
-
-def _swap_kind(path: str) -> str:
-    name = Path(path).resolve().name
-    if name.startswith("zram"):
-        return "zram"
-    uuid = Path("/sys/class/block") / name / "dm/uuid"
-    return "encrypted" if uuid.exists() and uuid.read_text().startswith("CRYPT-") else "plain"
 
 
 def sysctl() -> dict[str, Piece[str]]:
@@ -327,6 +331,7 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
     "machine_id": machine_id,
     "host_keys": host_keys,
     "secrets": secrets,
+    "owners": owners,
     "uid_maps": uid_maps,
     "journald": journald,
     "coredump": coredump,
@@ -350,7 +355,9 @@ FROM_KERNEL: dict[str, Callable[[], Any]] = {
     "mounts": mounts,
     "places": places,
     "space": space,
-    "swaps": swaps,
+    "swaps": devices.swaps,
+    "encryption": devices.encryption,
+    "interfaces": devices.interfaces,
     "sysctl": sysctl,
     "modules": modules,
     "lockdown": lockdown,

@@ -141,6 +141,11 @@ def _swap_is_encrypted(machine: Machine) -> Result:
     return unless(f"{path}: {kind}" for path, kind in swaps.items() if kind == "plain")
 
 
+def _disk_is_encrypted(machine: Machine) -> Result:
+    device, encrypted = known(machine.encryption)
+    return unless([] if encrypted else [f"{device} is not encrypted"], device)
+
+
 CHECKS = (
     Check("mounts.root-volatile", "the root forgets", Severity.CRITICAL,
           "what an intruder leaves on a root in memory is gone after a boot",
@@ -174,4 +179,7 @@ CHECKS = (
     Check("mounts.swap", "swap is encrypted or in memory", Severity.HIGH,
           "memory, with its secrets, would be on the disk in the clear",
           "swapDevices.*.randomEncryption.enable", _swap_is_encrypted),
+    Check("mounts.encrypted", "the disk is encrypted", Severity.MEDIUM,
+          "whoever takes the disk, or throws it away, reads keys, logs and data",
+          "boot.initrd.luks.devices", _disk_is_encrypted),
 )  # fmt: skip

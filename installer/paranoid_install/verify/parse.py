@@ -12,6 +12,7 @@ from typing import Any
 
 from paranoid_install.verify.facts import Declared, Listener, User
 
+_EXPOSURE = re.compile(r"Overall exposure level for (\S+): ([0-9.]+) ")
 _PROCESS = re.compile(r'\(\("([^"]*)"')
 
 
@@ -85,8 +86,13 @@ def units(text: str) -> dict[str, dict[str, str]]:
 
 
 def exposure(text: str) -> dict[str, float]:
-    """`systemd-analyze security --json=short`."""
-    return {item["unit"]: float(item["exposure"]) for item in json.loads(text)}
+    """`systemd-analyze security UNIT…`: what it says below each unit's table."""
+    return {unit: float(number) for unit, number in _EXPOSURE.findall(text)}
+
+
+def tailscale(text: str) -> str:
+    """`tailscale status --json`: BackendState."""
+    return str(json.loads(text)["BackendState"])
 
 
 def audit_rules(text: str) -> tuple[str, ...]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, Severity, not_applicable, unless
-from paranoid_install.verify.facts import Machine, Stat, known
+from paranoid_install.verify.check import (
+    Check,
+    Result,
+    Severity,
+    not_applicable,
+    unknown,
+    unless,
+)
+from paranoid_install.verify.facts import Machine, NotApplicable, Stat, User, known
 from paranoid_install.verify.mount_checks import effective
+from paranoid_install.verify.unit_checks import own
 
 _PERSIST = policy.load("layout")["persist"]
 _NIX = policy.load("layout")["nix"]["mountPoint"]
+_DYNAMIC = range(*policy.load("verify")["files"]["dynamicUsers"])
 _KEYS = [key["path"] for key in policy.load("layout")["hostKeys"]]
 
 
@@ -55,6 +64,41 @@ def _machine_id_persists(machine: Machine) -> Result:
     return unless([] if running == persisted else [f"running {running}, persisted {persisted}"])
 
 
+def _owners_are_right(machine: Machine) -> Result:
+    stats = {stat.path: stat for stat in known(machine.owners)}
+    if not stats:
+        return unknown(f"{_PERSIST['root']}: none of its directories is there; is it mounted?")
+    problems = []
+    for directory in _PERSIST["directories"]:
+        stat = stats.pop(_PERSIST["root"] + directory["path"], None)
+        if stat is not None and (stat.uid != 0 or stat.mode & ~int(directory["mode"], 8)):
+            problems.append(f"{stat}, not root's with {directory['mode']}")
+    if not isinstance(machine.users, NotApplicable):
+        problems += _drifted(stats, known(machine.users), _service_users(machine))
+    return unless(problems)
+
+
+def _service_users(machine: Machine) -> dict[str, str]:
+    """The user of each directory that a service of paranoid.services works in."""
+    return {
+        _PERSIST["root"] + unit["WorkingDirectory"]: unit["User"]
+        for unit in own(known(machine.units)).values()
+        if unit.get("DynamicUser") != "yes" and unit.get("User", "") not in ("", "root", "0")
+    }
+
+
+def _drifted(
+    stats: Mapping[str, Stat], users: Iterable[User], services: Mapping[str, str]
+) -> Iterator[str]:
+    numbers = {user.name: user.uid for user in users}
+    for path, stat in stats.items():
+        name = services.get(path)
+        if name is not None and stat.uid != numbers.get(name):
+            yield f"{stat}, not {name}'s"
+        elif stat.uid not in numbers.values() and stat.uid not in _DYNAMIC:
+            yield f"{stat}: nobody has this number"
+
+
 def _uid_maps_persist(machine: Machine) -> Result:
     maps = known(machine.uid_maps)
     return unless([] if maps else ["no uid-map and gid-map on the persist root"])
@@ -84,6 +128,9 @@ CHECKS = (
     Check("persistence.uid-maps", "the maps of user numbers persist", Severity.MEDIUM,
           "without them files change their owner when services come and go",
           "paranoid.amnesia.enable", _uid_maps_persist, "R53"),
+    Check("persistence.owners", "what persists belongs to whom it should", Severity.HIGH,
+          "after numbers of users moved, one service reads and changes what is another's",
+          "users.users.<name>.uid", _owners_are_right, "R53"),
     Check("persistence.secrets", "secrets are root's alone", Severity.HIGH,
           "a password hash that can be read can be guessed at leisure", "paranoid.users.enable",
           _secrets_are_closed, "R50"),

@@ -8,11 +8,11 @@ from typing import Any
 from paranoid_install import policy
 from paranoid_install.runner import Runner
 from paranoid_install.verify import parse
-from paranoid_install.verify.facts import Listener, NotApplicable, Unknown
+from paranoid_install.verify.facts import Listener, NotApplicable, Piece, Unknown
 from paranoid_install.verify.unit_checks import own
 from paranoid_install.watch import kernel
 
-SECONDS = 3.0
+SECONDS = 10.0
 """Time limit of each program."""
 _UNITS = policy.load("verify")["units"]
 _PROPERTIES = (
@@ -38,8 +38,15 @@ def ruleset(runner: Runner) -> tuple[Any, ...]:
 
 
 def listeners(runner: Runner) -> tuple[Listener, ...]:
-    """Listening sockets with their programs (ss(8))."""
-    return parse.listeners(runner.run("ss", "-H", "-tulpn", timeout=SECONDS).stdout)
+    """Listening sockets with their programs (ss(8)).
+
+    A client's UDP socket looks like one until it is connected (getaddrinfo(3) of sshd -T makes
+    some), so what a second look does not find any more is none.
+    """
+    before, now = (
+        parse.listeners(runner.run("ss", "-H", "-tulpn", timeout=SECONDS).stdout) for _ in range(2)
+    )
+    return tuple(one for one in now if one in before)
 
 
 def audit(_runner: Runner) -> kernel.Status | Unknown:
@@ -57,18 +64,26 @@ def units(runner: Runner) -> dict[str, dict[str, str]]:
     """All loaded services, timers and sockets with the properties that checks look at."""
     wanted = f"--property={','.join(_PROPERTIES)}"
     patterns = ("*.service", "*.timer", "*.socket")
-    return parse.units(
-        runner.run("systemctl", "show", wanted, "--", *patterns, timeout=SECONDS).stdout
-    )
+    # Without --all a unit that was stopped is left out, as if nobody had configured it.
+    argv = ("systemctl", "show", "--all", wanted, "--", *patterns)
+    return parse.units(runner.run(*argv, timeout=SECONDS).stdout)
 
 
-def exposure(runner: Runner) -> dict[str, float] | NotApplicable:
-    """systemd's count for the services of paranoid.services."""
-    if not own(units(runner)):
+def exposure(runner: Runner, units: Piece[dict[str, dict[str, str]]]) -> Piece[dict[str, float]]:
+    """systemd's count for the services of paranoid.services, which are among `units`."""
+    if isinstance(units, Unknown | NotApplicable):
+        return units
+    services = own(units)
+    if not services:
         return NotApplicable("there are no services of paranoid.services")
-    # Asked for one unit it would print how the number comes about; for none, one line a unit.
-    argv = ("systemd-analyze", "security", "--json=short", "--no-pager")
+    # All units of a machine would take a second or more; asked for some, it has no short form.
+    argv = ("systemd-analyze", "security", "--no-pager", "--", *services)
     return parse.exposure(runner.run(*argv, timeout=SECONDS).stdout)
+
+
+def tailscale(runner: Runner) -> str:
+    """The state of Tailscale's daemon (tailscale(8)): Running, NeedsLogin, Stopped …"""
+    return parse.tailscale(runner.run("tailscale", "status", "--json", timeout=SECONDS).stdout)
 
 
 def clock(runner: Runner) -> dict[str, str]:
@@ -83,7 +98,7 @@ FROM_PROGRAMS: dict[str, Callable[[Runner], Any]] = {
     "audit": audit,
     "audit_rules": audit_rules,
     "units": units,
-    "exposure": exposure,
+    "tailscale": tailscale,
     "clock": clock,
 }
-"""Pieces that programs of the running machine tell."""
+"""Pieces that programs of the running machine tell, each by itself."""

@@ -13,6 +13,7 @@ from paranoid_install.verify import (
     system_checks,
     unit_checks,
     user_checks,
+    vpn_checks,
 )
 from paranoid_install.verify.check import Check
 
@@ -21,6 +22,7 @@ CHECKS: tuple[Check, ...] = (
     *persistence_checks.CHECKS,
     *ssh_checks.CHECKS,
     *firewall_checks.CHECKS,
+    *vpn_checks.CHECKS,
     *nix_checks.CHECKS,
     *user_checks.CHECKS,
     *audit_checks.CHECKS,

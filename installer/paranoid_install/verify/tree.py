@@ -7,7 +7,7 @@ import errno
 import os
 import stat as stats
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from paranoid_install.verify.facts import Stat
@@ -75,6 +75,15 @@ class Tree:
             return False
         return True
 
+    def is_plain(self, path: str) -> bool:
+        """Whether there is a file or directory at `path` itself, and no link."""
+        parent, _, name = path.rpartition("/")
+        try:
+            mode = (self.real(parent) / name).lstat().st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return not stats.S_ISLNK(mode)
+
     def etc(self, name: str) -> str:
         """The path of /etc/NAME, or of the same file of the system profile on a disk whose
         volatile root is not mounted."""
@@ -97,11 +106,20 @@ class SearchCutError(Exception):
     """A search had to end before all was seen."""
 
 
-def walk(top: Path, deadline: float) -> Iterator[tuple[str, os.stat_result]]:
+def limit(seconds: float) -> Callable[[], bool]:
+    """Whether this thread has worked for `seconds` from now on, or waited for ten times as long.
+
+    By the clock on the wall alone, a machine that is busy would have no answer.
+    """
+    worked, passed = time.thread_time() + seconds, time.monotonic() + 10 * seconds
+    return lambda: time.thread_time() > worked or time.monotonic() > passed
+
+
+def walk(top: Path, over: Callable[[], bool]) -> Iterator[tuple[str, os.stat_result]]:
     """Everything below `top`, itself included, on its file system alone; links are not followed.
 
     Directories that this user may not read raise PermissionError, since something could be in
-    them. `deadline` is in seconds of time.monotonic(); past it SearchCutError is raised.
+    them. SearchCutError is raised when `over` says so, once a directory.
     """
     found = top.lstat()
     device = found.st_dev
@@ -112,7 +130,7 @@ def walk(top: Path, deadline: float) -> Iterator[tuple[str, os.stat_result]]:
             entries = list(os.scandir(waiting.pop()))
         except (FileNotFoundError, NotADirectoryError):  # it is gone
             continue
-        if time.monotonic() > deadline:
+        if over():
             raise SearchCutError
         for entry in entries:
             try:

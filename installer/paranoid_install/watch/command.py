@@ -18,6 +18,7 @@ from paranoid_install.errors import CommandFailed, FindingsError, SpecError
 from paranoid_install.runner import Runner
 from paranoid_install.watch import kernel, processes, sources
 from paranoid_install.watch.alerts import Alert, Limit, Origin, Sink
+from paranoid_install.watch.cursor import Cursor
 from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.rules import Rules, read
 from paranoid_install.watch.sinks import File, Journal, Text, Webhook
@@ -35,7 +36,8 @@ class WatchOptions:
     file to read once, instead. `rate` is the alerts of one kind a minute, 0 for no limit; None
     takes the policy's for a live source and no limit for a file. `store_device` is the store's
     device as in PATH records (`fe:02`), None: this machine's for a live source, otherwise the
-    first one seen. `prove` compares inode numbers with this machine's store (live only).
+    first one seen. `prove` compares inode numbers with this machine's store (live only). `resume`
+    keeps how far the journal has been read, and reading goes on from there.
     """
 
     source: str = "journal"
@@ -51,6 +53,7 @@ class WatchOptions:
     quiet: bool = False
     store_device: str | None = None
     prove: bool = True
+    resume: Path | None = None
 
 
 def run(
@@ -72,10 +75,13 @@ def run(
     webhook = _webhook(options, rules)
     sinks = _sinks(options, out, webhook)
     watch = _watch(options, rules, sinks, runner, live=live)
+    cursor = _cursor(options)
     code = 0
     try:
-        for block in _source(options, runner, stop):
+        for block in _source(options, runner, stop, cursor):
             watch.feed(block)
+            if cursor is not None:
+                cursor.read(bytes(block), waits=watch.waits)
             if stop.is_set():
                 break
         else:
@@ -84,7 +90,11 @@ def run(
         code = STREAM_ENDED
         watch.tell(Alert("stopped", f"the audit stream has stopped: {error}", 2))
     finally:
-        watch.finish()
+        watch.finish(leave=cursor is not None)
+        if cursor is not None:
+            cursor.stopped()
+            if cursor.failed:
+                print(f"{options.resume}: could not be written", file=sys.stderr)
         _end(watch, sinks, live=live, failed=code == STREAM_ENDED)
         if webhook is not None and (left := webhook.close()):
             print(f"webhook: {left} alerts could not be delivered", file=sys.stderr)
@@ -128,13 +138,25 @@ def _probe(runner: Runner) -> None:
     runner.run("true", timeout=10.0)
 
 
+def _cursor(options: WatchOptions) -> Cursor | None:
+    if options.resume is None:
+        return None
+    if options.replay is not None or options.source != "journal":
+        raise SpecError(
+            f"--resume {options.resume}",
+            "only the journal can be read on from a place",
+            "leave it out",
+        )
+    return Cursor(options.resume)
+
+
 def _source(
-    options: WatchOptions, runner: Runner, stop: threading.Event
+    options: WatchOptions, runner: Runner, stop: threading.Event, cursor: Cursor | None
 ) -> Iterator[bytes | mmap.mmap]:
     if options.replay is not None:
         return sources.replay(options.replay)
     if options.source == "journal":
-        return sources.journal(runner, stop)
+        return sources.journal(runner, stop, cursor.begin if cursor is not None else None)
     if options.source == "-":
         return sources.descriptor(0)
     return sources.follow(Path(options.source), stop)

@@ -11,10 +11,11 @@ from __future__ import annotations
 import enum
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from paranoid_install.watch.arguments import speaks, told
 from paranoid_install.watch.events import Event, Execution, PathItem, execution
+from paranoid_install.watch.paths import below, lexical, within
 from paranoid_install.watch.programs import PARENTS, Programs
 from paranoid_install.watch.rules import Allow, Rules
 
@@ -140,7 +141,7 @@ class Judge:
             and bool(paths)
             and paths[0].item == 0
             and paths[0].device == self.device
-            and all(self._plain_path(path) for path in paths)
+            and all(self._plain_path(exe, paths[0], path) for path in paths)
         )
 
     def harmless(self, exe: bytes, argv: tuple[bytes | None, ...], whole: bool) -> bool:
@@ -152,33 +153,34 @@ class Judge:
             self._in_store(script) and b":" not in script for script in answer.scripts
         )
 
-    def _plain_path(self, path: PathItem) -> bool:
+    def _plain_path(self, exe: bytes, first: PathItem, path: PathItem) -> bool:
         if path.name is None:
             return False
         if self._in_store(path.name):
             return path.device == self.device and (self.proof is None or self.proof(path))
-        return self._is_link(path.name)
+        return self._is_link(path.name) or self._is_program(exe, first, path)
+
+    def _is_program(self, exe: bytes, first: PathItem, path: PathItem) -> bool:
+        """Whether any name led to the program in the store itself, by its inode (live only).
+
+        Of a name with a link in it the kernel makes two PATHs: of what it leads to, which is what
+        was started, and of the link. Not so for a script: its interpreter opens the name anew, and
+        it may lead elsewhere then.
+        """
+        return (
+            self.proof is not None
+            and path.name == first.name
+            and first.item == 0
+            and first.device == self.device
+            and self._in_store(exe)
+            and self.proof(replace(first, name=exe))
+        )
 
     def _in_store(self, path: bytes) -> bool:
-        """Below the store, and never above it on the way: `..` may meet a symbolic link."""
-        store = self.rules.store
-        if not path.startswith(store) or len(path) == len(store):
-            return False
-        rest = path[len(store) :]
-        if b"." not in rest and b"//" not in rest:
-            return True
-        depth = 0
-        for part in rest.split(b"/"):
-            if part == b"..":
-                depth -= 1
-                if depth < 1:
-                    return False
-            elif part not in (b"", b"."):
-                depth += 1
-        return depth > 0
+        return within(path, self.rules.store)
 
     def _is_link(self, path: bytes) -> bool:
-        return b"/../" not in path + b"/" and any(_below(path, link) for link in self.rules.links)
+        return b"/../" not in path + b"/" and any(below(path, link) for link in self.rules.links)
 
     def _reasons(self, run: Execution) -> tuple[list[Reason], list[bytes]]:
         reasons: list[Reason] = []
@@ -235,7 +237,9 @@ class Judge:
                 or (self.proof is not None and absolute and not self.proof(path))
             ):
                 found(Reason.FORGED, name)
-        elif self._is_link(name) or (run.exe is not None and _lexical(name) == run.exe):
+        elif run.exe is not None and self._is_program(run.exe, run.paths[0], path):
+            return
+        elif self._is_link(name) or (run.exe is not None and lexical(name) == run.exe):
             # A link's own entry is on another device than what it leads to.
             if inside and first and self._elsewhere(path):
                 found(Reason.FORGED, run.exe or name)
@@ -317,7 +321,7 @@ class Judge:
             uid is not None
             and any(first <= uid <= last for first, last in self.rules.build_uids)
             and all(
-                b"/../" not in path and any(_below(path, d) for d in self.rules.build_directories)
+                b"/../" not in path and any(below(path, d) for d in self.rules.build_directories)
                 for path in paths
             )
         )
@@ -325,7 +329,7 @@ class Judge:
     def _is_wrapper(self, run: Execution, paths: list[bytes]) -> bool:
         first = run.paths[0]
         return (
-            all(_below(path, self.rules.wrappers) and b"/../" not in path for path in paths)
+            all(below(path, self.rules.wrappers) and b"/../" not in path for path in paths)
             and first.owner == b"0"
             and first.mode is not None
             and first.mode & 0o170022 == 0o100000
@@ -338,7 +342,7 @@ class Judge:
             and run.id.milliseconds <= end
             and run.syscall.get(b"auid") == b"4294967295"
             and all(
-                self._in_store(path) or any(_below(path, p) for p in self.rules.initrd)
+                self._in_store(path) or any(below(path, p) for p in self.rules.initrd)
                 for path in paths
             )
         )
@@ -375,19 +379,5 @@ _BY_PATH = frozenset(
 def _fits(allow: Allow, reasons: Sequence[Reason], paths: Sequence[bytes]) -> bool:
     # A path that is gone, forged or unknown is no ground for an exception.
     return _BY_PATH.issuperset(reasons) and all(
-        b"/../" not in path and _below(path, allow.path) for path in paths
+        b"/../" not in path and below(path, allow.path) for path in paths
     )
-
-
-def _below(path: bytes, rule: bytes) -> bool:
-    return path.startswith(rule) if rule.endswith(b"/") else path == rule
-
-
-def _lexical(path: bytes) -> bytes:
-    parts: list[bytes] = []
-    for part in path.split(b"/"):
-        if part == b"..":
-            del parts[-1:]
-        elif part not in (b"", b"."):
-            parts.append(part)
-    return b"/" + b"/".join(parts)

@@ -30,11 +30,8 @@ JOURNALCTL = (
     "--quiet",
     "--no-pager",
     "--follow",
-    "--lines=0",
-    "_TRANSPORT=audit",
-    "+",
-    "_TRANSPORT=kernel",
 )
+_FIELDS = ("_TRANSPORT=audit", "+", "_TRANSPORT=kernel")
 
 
 def replay(path: Path) -> Iterator[bytes | mmap.mmap]:
@@ -104,13 +101,15 @@ def follow(path: Path, stop: threading.Event) -> Iterator[bytes]:
         file.close()
 
 
-def journal(runner: Runner, stop: threading.Event) -> Iterator[bytes]:
-    """The live journal, through `journalctl --follow`. Ends when `stop` is set.
+def journal(runner: Runner, stop: threading.Event, after: str | None = None) -> Iterator[bytes]:
+    """The live journal, through `journalctl --follow`, from now on or from what came after the
+    cursor `after`. Ends when `stop` is set.
 
     journalctl writes into a FIFO, so that its output (some 4 MB/s at 1,000 executions a second)
     does not pass through the runner line by line; setpriv's death signal ends it with us.
     Raises CommandFailed when journalctl ends.
     """
+    begin = ("--lines=0",) if after is None else ("--lines=all", f"--after-cursor={after}")
     with tempfile.TemporaryDirectory(prefix="paranoid-watch-") as directory:
         fifo = Path(directory) / "journal"
         os.mkfifo(fifo, 0o600)
@@ -125,6 +124,8 @@ def journal(runner: Runner, stop: threading.Event) -> Iterator[bytes]:
                     *("setpriv", "--pdeathsig", "TERM", "--", "sh", "-c", 'exec "$@" > "$0"'),
                     str(fifo),
                     *JOURNALCTL,
+                    *begin,
+                    *_FIELDS,
                     timeout=None,
                 )
             except InstallError as error:

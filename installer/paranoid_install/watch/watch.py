@@ -78,9 +78,17 @@ class Watch:
             self._told = now
             self._tell_dropped()
 
-    def finish(self) -> None:
-        """The source has ended: judge what is open, tell what was held back."""
-        for verdict in self.scanner.finish():
+    @property
+    def waits(self) -> bool:
+        """Whether an event is open, so that more of its records are to come."""
+        return bool(self.scanner.joiner.open)
+
+    def finish(self, *, leave: bool = False) -> None:
+        """The source has ended: judge what is open, tell what was held back.
+
+        `leave`: what is open is read once more, by the watch after this one, which judges it.
+        """
+        for verdict in () if leave else self.scanner.finish():
             self._report(verdict)
         for alert in self.limit.summary(self._now(), final=True):
             self.tell(alert)

@@ -70,10 +70,12 @@ LOOSENINGS: dict[str, Loosening] = {
     "mounts.wrappers": remounted("/run/wrappers", "rw,nodev"),
     "mounts.boot": remounted("/boot", "rw,nosuid,nodev,noexec", super_options=("rw",)),
     "mounts.swap": piece("swaps", {"/dev/vda3": "plain"}),
+    "mounts.encrypted": piece("encryption", ("/dev/vda2", False)),
     "persistence.directories": without("/var/log"),
     "persistence.host-keys": piece("host_keys", ()),
     "persistence.machine-id": piece("machine_id", ("1", "2")),
     "persistence.uid-maps": piece("uid_maps", ()),
+    "persistence.owners": more("owners", Stat("/nix/persist/srv/x", 0o755, 4242, directory=True)),
     "persistence.secrets": more("secrets", Stat("/nix/persist/etc/passwords/web", 0o644)),
     **{f"ssh.{name}": entry("sshd", key, (value,)) for name, (key, value) in _SSHD.items()},
     "ssh.authorized-keys": entry("sshd", "authorizedkeysfile", (".ssh/authorized_keys",)),
@@ -85,6 +87,8 @@ LOOSENINGS: dict[str, Loosening] = {
     "firewall.log": piece("ruleset", (*RULESET[:5], *RULESET[6:])),
     "firewall.egress": piece("ruleset", RULESET[:-1]),
     "firewall.listeners": more("listeners", Listener("tcp", "[::]", 4444, "nc")),
+    "vpn.tailscale": piece("tailscale", "NeedsLogin"),
+    "vpn.wireguard": piece("interfaces", {"wg0": False}),
     "nix.allowed-users": entry("nix", "allowed-users", "*"),
     "nix.trusted-users": entry("nix", "trusted-users", "root alice"),
     "nix.settings": entry("nix", "require-sigs", "false"),
@@ -297,11 +301,42 @@ def test_a_machine_that_only_swaps_to_ciphers_passes() -> None:
         ("firewall.ssh", piece("ruleset", ())),
         ("firewall.vpn", piece("ruleset", ())),
         ("units.users", piece("units", {})),
+        ("vpn.tailscale", piece("units", {})),
+        ("vpn.wireguard", piece("units", {})),
         ("kernel.lockdown", piece("lockdown", NotApplicable("built without"))),
     ],
 )
 def test_what_is_not_there_is_not_applicable(name: str, loosening: Loosening) -> None:
     assert ask(BY_ID[name], loosening(paranoid())).status is Status.NOT_APPLICABLE
+
+
+@pytest.mark.parametrize(
+    ("stat", "says"),
+    [
+        (Stat("/nix/persist/etc/nixos", 0o755, 1000, directory=True), "not root's with 0755"),
+        (Stat("/nix/persist/etc/nixos", 0o775, directory=True), "not root's with 0755"),
+        (Stat("/nix/persist/srv/web", 0o750, 0, directory=True), "not web's"),
+        (Stat("/nix/persist/var/lib/db", 0o750, 991), "nobody has this number"),
+    ],
+)
+def test_an_owner_that_drifted_is_named(stat: Stat, says: str) -> None:
+    machine = more("owners", stat)(paranoid())
+    assert red(machine) == ["persistence.owners"]
+    [evidence] = ask(BY_ID["persistence.owners"], machine).evidence
+    assert (stat.path in evidence, says in evidence) == (True, True)
+
+
+def test_owners_on_a_disk_that_is_not_running_are_the_policys_alone() -> None:
+    machine = piece("users", NotApplicable("not running"))(paranoid())
+    drifted = more("owners", Stat("/nix/persist/srv/x", 0o755, 4242, directory=True))(machine)
+    assert ask(BY_ID["persistence.owners"], drifted).status is Status.PASS
+    open_one = more("owners", Stat("/nix/persist/var/log", 0o777, directory=True))(machine)
+    assert ask(BY_ID["persistence.owners"], open_one).status is Status.FAIL
+
+
+def test_an_interface_that_is_not_there_is_not_up() -> None:
+    machine = piece("interfaces", {"lo": True})(paranoid())
+    assert ask(BY_ID["vpn.wireguard"], machine).evidence == ("wg0: no such interface",)
 
 
 def test_a_service_that_systemd_does_not_judge_is_unknown() -> None:

@@ -6,14 +6,13 @@ import json
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 
 from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Result
-from paranoid_install.verify import files, parse, programs
+from paranoid_install.verify import devices, files, parse, programs
 from paranoid_install.verify.check import Status, ask
 from paranoid_install.verify.facts import (
     PIECES,
@@ -26,7 +25,7 @@ from paranoid_install.verify.facts import (
 )
 from paranoid_install.verify.gather import gather
 from paranoid_install.verify.registry import BY_ID, CHECKS
-from paranoid_install.verify.tree import SearchCutError, Tree, walk
+from paranoid_install.verify.tree import SearchCutError, Tree, limit, walk
 from tests.unit.verify.machines import mount
 
 PROFILE = "nix/var/nix/profiles"
@@ -191,11 +190,10 @@ def test_listeners_of_another_form_are_refused(text: str) -> None:
 def test_a_search_stays_on_one_file_system_and_ends_in_time(tmp_path: Path) -> None:
     write(tmp_path, "a/b/c")
     (tmp_path / "link").symlink_to("/")
-    deadline = time.monotonic() + 60
-    found = {path.removeprefix(str(tmp_path)) for path, _ in walk(tmp_path, deadline)}
+    found = {path.removeprefix(str(tmp_path)) for path, _ in walk(tmp_path, limit(60))}
     assert found == {"", "/a", "/a/b", "/a/b/c", "/link"}
     with pytest.raises(SearchCutError):
-        list(walk(tmp_path, time.monotonic() - 1))
+        list(walk(tmp_path, limit(-1)))
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root's directories are closed to users")
@@ -218,6 +216,16 @@ def test_each_directory_where_a_user_can_write_and_execute_is_found(
         assert {place.stat.path.removeprefix(f"{tmp_path}/") for place in places} == found
 
 
+def test_a_store_that_can_be_written_to_is_not_looked_through(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    tmp_path.chmod(0o777)
+    monkeypatch.setattr(files, "mount_table", lambda: (mount(str(tmp_path), "rw"),))
+    assert files.places() != ()
+    monkeypatch.setattr(files, "_STORE", str(tmp_path))
+    assert files.places() == ()
+
+
 def test_a_hash_is_declared_when_it_is_that_of_the_persist_root() -> None:
     passwd = "\n".join(
         f"{name}:x:{number}:0::/:/bin/sh"
@@ -231,6 +239,19 @@ def test_a_hash_is_declared_when_it_is_that_of_the_persist_root() -> None:
         User("daemon", 3, "locked"),
         User("bob", 4, "locked"),
     )
+
+
+def test_a_socket_that_is_gone_at_the_second_look_was_no_listener() -> None:
+    sshd = 'tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=8,fd=3))\n'
+    client = "udp UNCONN 0 0 0.0.0.0:40001 0.0.0.0:*\n"
+    other = "udp UNCONN 0 0 0.0.0.0:40002 0.0.0.0:*\n"
+
+    class Looks(Programs):
+        def run(self, *argv: str, **options: object) -> Result:
+            self.answers["ss"] = sshd + (client if not self.asked else other)
+            return super().run(*argv, **options)
+
+    assert programs.listeners(Looks()) == (Listener("tcp", "0.0.0.0", 22, "sshd"),)
 
 
 def test_ss_is_read() -> None:
@@ -259,12 +280,18 @@ def test_systemctl_and_systemd_analyze_are_read() -> None:
         "WorkingDirectory=/srv/web\n\nId=gone.service\nLoadState=not-found\n\n"
         "Id=x.timer\nLoadState=loaded\nActiveState=failed\n"
     )
-    analyze = '[{"unit":"web.service","exposure":"1.3","predicate":"OK","happy":"x"}]'
+    # The end of what systemd 252 prints of each.
+    analyze = (
+        "  UMask=                         Files are world-readable by default            0.1\n\n"
+        "\u2192 Overall exposure level for web.service: 1.3 OK \U0001f642\n"
+    )
     runner = Programs({"systemctl": show, "systemd-analyze": analyze})
     units = programs.units(runner)
     assert set(units) == {"web.service", "x.timer"}
-    assert programs.exposure(runner) == {"web.service": 1.3}
-    assert isinstance(programs.exposure(Programs({"systemctl": "\n"})), NotApplicable)
+    assert programs.exposure(runner, units) == {"web.service": 1.3}
+    assert runner.asked[-1] == ("systemd-analyze", "security", "--no-pager", "--", "web.service")
+    assert isinstance(programs.exposure(runner, {}), NotApplicable)
+    assert programs.exposure(runner, Unknown("no bus")) == Unknown("no bus")
 
 
 # As NixOS 26.05 writes it, with the old name of one setting and gaps.
@@ -417,6 +444,52 @@ def test_one_rule_that_nft_has_loaded_differently_fails(name: str, old: str, new
     assert [key for key, status in found.items() if status is Status.FAIL] == [name]
 
 
+def block(sys: Path, name: str, uuid: str = "", on: tuple[str, ...] = ()) -> Path:
+    """A block device's directory as /sys has it."""
+    device = sys / name
+    (device / "slaves").mkdir(parents=True)
+    for below in on:
+        (device / "slaves" / below).symlink_to(sys / below)
+    if uuid:
+        write(device, "dm/uuid", uuid + "\n")
+    return device
+
+
+def test_a_volume_is_as_encrypted_as_all_that_it_lies_on(tmp_path: Path) -> None:
+    plain, other = block(tmp_path, "vda2"), block(tmp_path, "vdb")
+    crypt = block(tmp_path, "dm-0", "CRYPT-LUKS2-0123-nix", ("vda2",))
+    inside = block(tmp_path, "dm-1", "LVM-0123", ("dm-0",))
+    half = block(tmp_path, "dm-2", "LVM-4567", ("dm-0", "vdb"))
+    found = [devices.is_encrypted(device) for device in (plain, other, crypt, inside, half)]
+    assert found == [False, False, True, True, False]
+
+
+def test_the_disk_that_is_looked_at_for_encryption_has_to_be_mounted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def mounted(*entries: object) -> object:
+        monkeypatch.setattr(devices, "mount_table", lambda: entries)
+        return devices.encryption()
+
+    assert isinstance(mounted(), Unknown)
+    assert mounted(mount("/nix", "rw", device="0:999")) == Unknown("none: not one block device")
+
+
+def test_owners_are_those_of_persisted_directories_and_of_what_is_in_them(disk: Path) -> None:
+    write(disk, "nix/persist/srv/web/deep", mode=0o600)
+    (disk / "nix/persist/srv/link").symlink_to("/etc/passwd")
+    found = files.owners(Tree(disk))
+    assert [stat.path for stat in found] == [
+        "/nix/persist/srv", "/nix/persist/srv/web", "/nix/persist/var/lib",
+        "/nix/persist/var/lib/nixos",
+    ]  # fmt: skip
+
+
+def test_the_state_of_tailscale_is_its_backends() -> None:
+    text = '{"Version": "1.80.0", "BackendState": "NeedsLogin", "Self": {"Online": false}}'
+    assert programs.tailscale(Programs({"tailscale": text})) == "NeedsLogin"
+
+
 def test_this_kernel_is_asked_and_each_piece_has_an_answer_or_a_reason() -> None:
     machine = gather(Path("/"), Programs({"nft": "no JSON", "ss": "x y"}))
     for name in PIECES:
@@ -438,6 +511,7 @@ def test_each_program_is_only_asked() -> None:
         ("sshd", "-T"),
         ("nft", "-j"),
         ("ss", "-H"),
+        ("tailscale", "status"),
         ("auditctl", "-l"),
         ("systemctl", "show"),
         ("timedatectl", "show"),

@@ -209,6 +209,41 @@ def test_a_file_mounted_over_a_store_path_is_betrayed_by_its_inode() -> None:
     assert [reason.value for reason in verdicts[0].reasons] == ["forged-store-path"]
 
 
+def proving(exe: str, inode: bytes, run: Exec) -> list[str]:
+    """The reasons of a run on a machine on which `inode` is the one of `exe`."""
+
+    def proof(path: PathItem) -> bool:
+        return path.name != exe.encode() or path.inode == inode
+
+    scanner = Scanner(Judge(rules(), DEVICE.encode(), proof), Counts())
+    # The second one takes the shortcut, if the first one was plain.
+    again = replace(run, serial=run.serial + 1)
+    verdicts = [*scanner.feed(run.text() + again.text()), *scanner.finish()]
+    assert len(verdicts) in (0, 2)
+    return [reason.value for verdict in verdicts[:1] for reason in verdict.reasons]
+
+
+@pytest.mark.parametrize("name", ["/home/alice/.nix-profile/bin/hello", "./hello"])
+def test_a_link_to_a_program_of_the_store_is_known_by_the_inode_that_was_started(name: str) -> None:
+    run = Exec(names=((name, DEVICE), (LOADER, DEVICE)))
+    inode = b"%d" % (len(name) + 7)
+    assert proving(HELLO, inode, run) == []
+    # The kernel notes the link itself as well, on the device where it lies.
+    noted = replace(run, names=((name, DEVICE), (name, "00:17"), (LOADER, DEVICE)))
+    assert proving(HELLO, inode, noted) == []
+    assert "script" in proving(HELLO, b"4711", noted)
+    assert proving(HELLO, b"4711", run) == ["script"]
+    elsewhere = replace(run, names=((name, "00:1a"), (LOADER, DEVICE)))
+    assert proving(HELLO, inode, elsewhere) == ["script"]
+
+
+def test_a_link_to_a_script_of_the_store_stays_doubtful() -> None:
+    """Its interpreter opens the link once more, when it may lead elsewhere."""
+    name = "/home/alice/.nix-profile/bin/script"
+    run = Exec(exe=BASH, argv=(BASH, name), names=((name, DEVICE), (BASH, DEVICE)))
+    assert "script" in proving(BASH, b"4711", run)
+
+
 def test_the_parent_is_named_by_what_it_last_started() -> None:
     parent = Exec(exe=BASH, argv=("bash",), pid=600, serial=1)
     verdicts, _, _ = scan(parent.text() + Exec(exe="/srv/evil").text())

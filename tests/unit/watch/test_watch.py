@@ -65,6 +65,16 @@ def test_a_quiet_machine_whose_test_is_recorded_raises_no_alarm() -> None:
     assert told == []
 
 
+def test_an_event_that_is_under_way_at_the_end_can_be_left_to_the_next_watch() -> None:
+    begun = b"\n".join(Exec(exe="/srv/evil").lines()[:2]) + b"\n"
+    for leave, reported in ((False, 1), (True, 0)):
+        watch, told, _ = watching()
+        watch.feed(begun)
+        assert watch.waits
+        watch.finish(leave=leave)
+        assert len([alert for alert in told if alert.event == "execution"]) == reported
+
+
 def test_records_lost_by_the_kernel_are_told_with_their_number() -> None:
     answers = iter([0, 0, 7, 7])
     watch, told, clock = watching(status=lambda: kernel.Status(1, 1, 8192, next(answers), 0))

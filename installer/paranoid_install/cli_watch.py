@@ -1,0 +1,85 @@
+"""The command line of `watch`; cli.py hangs it in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from paranoid_install.signals import Interrupted, Signals
+
+
+def watch(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(help="Where audit records come from: journal, - (standard input), a file."),
+    ] = "journal",
+    replay: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Read a file once instead.")
+    ] = None,
+    allow_path: Annotated[
+        list[str] | None, typer.Option(metavar="PATH", help="Let programs below this path pass.")
+    ] = None,
+    allow_unit: Annotated[
+        list[str] | None, typer.Option(metavar="UNIT", help="Let programs of this unit pass.")
+    ] = None,
+    to_journal: Annotated[
+        bool, typer.Option("--journal", help="Send alerts to the journal, with their message id.")
+    ] = False,
+    to_file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Append alerts as JSON lines.")
+    ] = None,
+    webhook: Annotated[str, typer.Option(metavar="URL", help="Post alerts there.")] = "",
+    webhook_token_file: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File with the webhook's bearer token.")
+    ] = None,
+    rate: Annotated[
+        int | None,
+        typer.Option(min=0, help="Alerts of one kind a minute, 0: all. [default: the policy's]"),
+    ] = None,
+    store_device: Annotated[
+        str | None, typer.Option(metavar="MAJ:MIN", help="The store's device, as in PATH records.")
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Keep how far the journal was read; go on from there."),
+    ] = None,
+    no_prove: Annotated[
+        bool, typer.Option("--no-prove", help="Do not compare inodes with this machine's store.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print alerts as JSON lines.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print no alerts.")] = False,
+) -> None:
+    """Report programs that were started from outside /nix/store, from audit records.
+
+    Exit codes: 0 stopped, or nothing found; 8 the file replayed holds findings; 4 the stream
+    ended by itself.
+    """
+    from paranoid_install.runner import ShRunner  # noqa: PLC0415
+    from paranoid_install.watch.command import WatchOptions, run  # noqa: PLC0415
+
+    options = WatchOptions(
+        source=source,
+        replay=replay,
+        allow_paths=tuple(allow_path or ()),
+        allow_units=tuple(allow_unit or ()),
+        to_journal=to_journal,
+        to_file=to_file,
+        webhook=webhook,
+        webhook_token_file=webhook_token_file,
+        rate=rate,
+        as_json=as_json,
+        quiet=quiet,
+        store_device=store_device,
+        prove=not no_prove,
+        resume=resume,
+    )
+    signals: Signals = context.obj
+    try:
+        code = run(options, ShRunner(shield=signals.shield))
+    except Interrupted:
+        # To be stopped is how a watch ends.
+        code = 0
+    raise typer.Exit(code)
