@@ -9,6 +9,10 @@ let
   policy = import ../lib/policy.nix;
   inherit (policy) breakglass;
   cfg = config.paranoid.breakglass;
+  record = import ../lib/breakglass.nix {
+    inherit policy;
+    logger = lib.getExe' pkgs.util-linux "logger";
+  };
 in
 {
   imports = [
@@ -55,19 +59,7 @@ in
           RemainAfterExit = true;
           StandardError = "journal+console";
         };
-        script = ''
-          mkdir -p ${lib.escapeShellArg (dirOf breakglass.record)}
-          printf '%s booted, boot id %s\n' "$(date --utc --iso-8601=seconds)" \
-            "$(cat /proc/sys/kernel/random/boot_id)" >> ${lib.escapeShellArg breakglass.record}
-          sync ${lib.escapeShellArg breakglass.record}
-          ${lib.getExe' pkgs.util-linux "logger"} --journald <<'RECORD'
-          MESSAGE_ID=${breakglass.messageId}
-          PRIORITY=1
-          SYSLOG_IDENTIFIER=paranoid-break-glass
-          MESSAGE=${breakglass.notice}
-          RECORD
-          echo ${lib.escapeShellArg breakglass.notice} >&2
-        '';
+        inherit (record) script;
       };
     };
   };

@@ -6,6 +6,8 @@
   policy,
   paranoid,
   known,
+  # Whether this is the system of the break-glass entry.
+  breakGlass,
 }:
 let
   inherit (builtins)
@@ -19,7 +21,7 @@ let
     listToAttrs
     map
     ;
-  inherit (policy) firewall mounts;
+  inherit (policy) breakglass firewall mounts;
 
   audit = import (paranoid + "/lib/audit.nix") { inherit policy; };
   packetFilter = import (paranoid + "/lib/firewall.nix") { inherit policy; };
@@ -30,6 +32,8 @@ let
       concatLists (filter isList (builtins.attrValues policy.sshd.settings))
     );
   };
+
+  inherit (import (paranoid + "/lib/breakglass.nix") { inherit policy; }) script;
 
   show =
     value:
@@ -58,24 +62,68 @@ let
     "auditd.service"
     "audit-rules-nixos.service"
     "nftables.service"
-    "paranoid-lock-modules.service"
+    (if breakGlass then "paranoid-break-glass.service" else "paranoid-lock-modules.service")
     "minios-boot.service"
     "sshd.service"
     "systemd-networkd.service"
   ];
-  # Debian's units that NixOS has not, or that need what is not here (D-Bus).
+  # Debian's units that NixOS has not.
   masked = [
     "getty-static.service"
     "proc-sys-fs-binfmt_misc.automount"
     "sys-fs-fuse-connections.mount"
     "sys-kernel-debug.mount"
-    "systemd-logind.service"
     # It would make a machine-id last that a mount already makes last, and fails.
     "systemd-machine-id-commit.service"
     "systemd-networkd.socket"
     "systemd-repart.service"
+    # The test network has no time to offer.
+    "systemd-timedated.service"
     "tmp.mount"
   ];
+
+  # What break-glass takes away.
+  closed = {
+    "systemd/system/dev-hugepages.mount.d/paranoid.conf" = ''
+      [Mount]
+      Options=${concatStringsSep "," mounts.hugepages.options}
+    '';
+
+    "systemd/system/${mounts.userRuntime.unit}.service.d/paranoid.conf" = ''
+      [Service]
+      ExecStartPost=/usr/bin/mount -o remount,bind,${concatStringsSep "," mounts.userRuntime.options} ${mounts.userRuntime.path}/%i
+    '';
+
+    "systemd/system/paranoid-lock-modules.service" = ''
+      [Unit]
+      Description=Load No More Kernel Modules
+      After=multi-user.target nftables.service systemd-modules-load.service
+      [Service]
+      Type=oneshot
+      RemainAfterExit=yes
+      ExecStart=/usr/bin/udevadm settle
+      ExecStart=/bin/sh -c 'echo 1 > /proc/sys/kernel/modules_disabled'
+    '';
+  };
+
+  # What it has instead.
+  open = {
+    "issue" = "<<< ${breakglass.notice} \\l >>>\n";
+    "motd" = "${breakglass.notice}\n";
+    "paranoid/break-glass" = script;
+    "systemd/system/paranoid-break-glass.service" = ''
+      [Unit]
+      Description=Put the Use of Break-Glass on Record
+      Before=getty.target sshd.service
+      After=systemd-journald.service
+      RequiresMountsFor=${dirOf breakglass.record}
+      [Service]
+      Type=oneshot
+      RemainAfterExit=yes
+      StandardError=journal+console
+      ExecStart=/bin/sh -e /etc/paranoid/break-glass
+    '';
+  };
 in
 {
   kernelParams =
@@ -143,11 +191,6 @@ in
       Wants=${concatStringsSep " " wanted}
     '';
 
-    "systemd/system/dev-hugepages.mount.d/paranoid.conf" = ''
-      [Mount]
-      Options=${concatStringsSep "," mounts.hugepages.options}
-    '';
-
     "systemd/system/sshd.service" = ''
       [Unit]
       Description=SSH Daemon
@@ -201,17 +244,6 @@ in
       ExecStart=-/usr/sbin/auditctl -R /etc/paranoid/audit.rules
     '';
 
-    "systemd/system/paranoid-lock-modules.service" = ''
-      [Unit]
-      Description=Load No More Kernel Modules
-      After=multi-user.target nftables.service systemd-modules-load.service
-      [Service]
-      Type=oneshot
-      RemainAfterExit=yes
-      ExecStart=/usr/bin/udevadm settle
-      ExecStart=/bin/sh -c 'echo 1 > /proc/sys/kernel/modules_disabled'
-    '';
-
     "systemd/system/minios-boot.service" = ''
       [Unit]
       Description=Report to the Test Harness
@@ -225,6 +257,7 @@ in
       ExecStart=/bin/sh /run/current-system/boot
     '';
   }
+  // (if breakGlass then open else closed)
   // listToAttrs (
     map (unit: {
       name = "systemd/system/${unit}";

@@ -32,6 +32,8 @@ let
         paranoid.amnesia.size = "2G";
         paranoid.boot.firmware = firmware;
         paranoid.boot.device = "nodev";
+        # Busybox's user land has nothing to take away for it.
+        paranoid.breakglass.enable = userland != null;
         system.stateVersion = "26.05";
       };
     };

@@ -92,6 +92,7 @@ let
       amnesia.size = true;
       boot.firmware = true;
       boot.device = true;
+      breakglass.enable = true;
     };
     swapDevices = true;
     system.stateVersion = true;

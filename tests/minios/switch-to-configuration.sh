@@ -4,6 +4,7 @@
 #   BIOS  GRUB: /boot/kernels, /boot/grub/grub.cfg; grub-install on the configured device,
 #         none when that is "nodev" (whoever installs does it then)
 #   UEFI  systemd-boot at the removable path; no EFI variable is touched
+# The specialisations of a generation come after it. Where there is one, the menu is shown.
 set -e
 export PATH=@busybox@/bin
 
@@ -21,6 +22,12 @@ firmware=@firmware@
 boot_device=@bootDevice@
 limit=10
 
+# NixOS's own; with nothing to choose, a test need not wait.
+timeout=0
+for special in "$profile"/specialisation/*; do
+  [ ! -e "$special" ] || timeout=5
+done
+
 # Newest first: "NUMBER STOREPATH".
 generations() {
   for link in "$profile"-*-link; do
@@ -28,6 +35,16 @@ generations() {
     number=${link#"$profile"-}
     echo "${number%-link} $(readlink -f "$link")"
   done | sort -rn | head -n $limit
+}
+
+# systems: what can be booted, "NUMBER NAME STOREPATH"; NAME is - where it is no specialisation.
+systems() {
+  generations | while read -r number system; do
+    echo "$number - $system"
+    for special in "$system"/specialisation/*; do
+      [ ! -e "$special" ] || echo "$number $(basename "$special") $(readlink -f "$special")"
+    done
+  done
 }
 
 # copy FILE DIRECTORY: into place under a name made of its store path; prints the name.
@@ -57,13 +74,15 @@ install_bios() {
   {
     echo "serial --unit=0 --speed=115200"
     echo "terminal_output console serial"
-    echo "set timeout=0"
+    echo "set timeout=$timeout"
     echo "set default=0"
     echo "search --no-floppy --label @bootLabel@ --set=root"
-    generations | while read -r number system; do
+    systems | while read -r number name system; do
       kernel=$(copy "$system/kernel" /boot/kernels)
       initrd=$(copy "$system/initrd" /boot/kernels)
-      echo "menuentry \"minios - configuration $number\" {"
+      title="configuration $number"
+      [ "$name" = - ] || title="$name - configuration $number"
+      echo "menuentry \"minios - $title\" {"
       echo "  linux /kernels/$kernel init=$system/init $(cat "$system/kernel-params")"
       echo "  initrd /kernels/$initrd"
       echo "}"
@@ -76,11 +95,13 @@ install_bios() {
 
 install_uefi() {
   mkdir -p /boot/EFI/nixos /boot/EFI/BOOT /boot/loader/entries
-  generations | while read -r number system; do
+  systems | while read -r number name system; do
     kernel=$(copy "$system/kernel" /boot/EFI/nixos)
     initrd=$(copy "$system/initrd" /boot/EFI/nixos)
-    replace "/boot/loader/entries/nixos-generation-$number.conf" << END
-title minios
+    file=$number title=minios
+    [ "$name" = - ] || file=$number-specialisation-$name title="minios - $name"
+    replace "/boot/loader/entries/nixos-generation-$file.conf" << END
+title $title
 version Generation $number
 linux /EFI/nixos/$kernel
 initrd /EFI/nixos/$initrd
@@ -89,7 +110,7 @@ END
   done
   newest=$(generations | head -n 1 | cut -d' ' -f1)
   replace /boot/loader/loader.conf << END
-timeout 0
+timeout $timeout
 default nixos-generation-$newest.conf
 editor 0
 console-mode keep

@@ -6,6 +6,8 @@
   evaluated,
   # Debian's userland in place of busybox's: a path and its `known` algorithms (debian.nix).
   userland ? null,
+  # Whether this is the system of the break-glass entry, and not the one that has it.
+  breakGlass ? false,
 }:
 let
   inherit (evaluated) config paranoid;
@@ -38,6 +40,9 @@ let
 
   wanted = import (paranoid + "/lib/filesystems.nix") { inherit policy size firmware; };
 
+  # What noexec of the modules is, is not there in break-glass.
+  mayExecute = if breakGlass then filter (option: option != "noexec") else options: options;
+
   unique = foldl' (seen: item: if elem item seen then seen else seen ++ [ item ]) [ ];
   startsWith = prefix: text: substring 0 (stringLength prefix) text == prefix;
   cut = prefix: text: substring (stringLength prefix) (stringLength text) text;
@@ -49,7 +54,7 @@ let
     let
       fromPolicy = wanted.fileSystems.${mountPoint} or { };
       fromHardware = stated.${mountPoint} or { };
-      options = unique ((fromPolicy.options or [ ]) ++ (fromHardware.options or [ ]));
+      options = mayExecute (unique ((fromPolicy.options or [ ]) ++ (fromHardware.options or [ ])));
       sizes = filter (startsWith "size=") options;
     in
     {
@@ -151,15 +156,26 @@ let
 
   specials = wanted.special or { };
   specialsFile = concatStringsSep "" (
-    map (target: "${target}\t${plainOptions (specials.${target}.options or [ ])}\n") (
+    map (target: "${target}\t${plainOptions (mayExecute (specials.${target}.options or [ ]))}\n") (
       sort (a: b: depth a < depth b) (attrNames specials)
     )
   );
 
   debian = import ./debian.nix {
-    inherit policy paranoid;
+    inherit policy paranoid breakGlass;
     inherit (userland) known;
   };
+
+  specialisation =
+    if !(config.paranoid.breakglass.enable or false) || breakGlass then
+      null
+    else if userland == null then
+      throw "minios: paranoid.breakglass needs Debian's user land"
+    else
+      import ./system.nix {
+        inherit pieces evaluated userland;
+        breakGlass = true;
+      };
 
   kernelParams = concatStringsSep " " (
     [
@@ -229,10 +245,16 @@ let
       };
   script = name: file: pieces.text name true (substitute file common);
 in
-pieces.run "nixos-system-${hostName}-minios"
+pieces.run "nixos-system-${hostName}-minios${if breakGlass then "-" + policy.breakglass.name else ""}"
   {
     inherit (pieces) busybox kernel;
-    inherit initrd etcTree kernelParams;
+    inherit
+      initrd
+      etcTree
+      kernelParams
+      specialisation
+      ;
+    specialisationName = policy.breakglass.name;
     initScript = script "init" scripts.init;
     activateScript = script "activate" scripts.activate;
     bootScript = script "boot" scripts.boot;
@@ -259,6 +281,7 @@ pieces.run "nixos-system-${hostName}-minios"
       sed "s,@toplevel@,$out,g" ''${pair%%:*} > $out/''${pair#*:}
       chmod 755 $out/''${pair#*:}
     done
+    [ -z "$specialisation" ] || ln -s $specialisation $out/specialisation/$specialisationName
     ln -s $kernel/bzImage $out/kernel
     ln -s $initrd/initrd $out/initrd
     ln -s $etcTree $out/etc

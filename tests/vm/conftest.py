@@ -14,6 +14,7 @@ import pytest
 from tests.vm.vmlab import cache
 from tests.vm.vmlab.lab import DISK_MIB, Lab, blank_disk, open_lab
 from tests.vm.vmlab.qemu import OVMF_CODE, Disk
+from tests.vm.vmlab.standing import Standing, stand
 
 LOGS = cache.REPOSITORY / "build/vm"
 
@@ -44,6 +45,13 @@ def _cannot_run() -> str:
 def built_lab(tmp_path_factory: pytest.TempPathFactory) -> Lab:
     """Built images; the first run on a machine takes about a minute for them."""
     return open_lab(tmp_path_factory.mktemp("lab"))
+
+
+@pytest.fixture(scope="session")
+def standing(tmp_path_factory: pytest.TempPathFactory) -> Standing:
+    """An installed machine that Debian's systemd runs, to boot copies of."""
+    lab = open_lab(tmp_path_factory.mktemp("debian-lab"), with_debian=True)
+    return stand(lab, tmp_path_factory.mktemp("standing"), LOGS / "standing")
 
 
 @dataclass(frozen=True)

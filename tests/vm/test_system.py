@@ -1,8 +1,8 @@
 """The installed machine at work: Debian's systemd, sshd, nftables and audit under the policy.
 
-One install, a first boot that leaves canaries, and a second boot on which a real ssh client
-and root on the machine look at what the policy promises. tests/minios/README.md says where
-this machine differs from NixOS.
+One install; a boot that leaves canaries, with --full two; one by the break-glass entry of the boot
+menu; and then the last ordinary one, on which a real ssh client and root on the machine look at
+what the policy promises. tests/minios/README.md says where this machine differs from NixOS.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import pytest
 
 from paranoid_install import policy
 from tests.vm.conftest import LOGS
+from tests.vm.vmlab import qemu
 from tests.vm.vmlab.install import CANARY_IN_LOG, CANARY_IN_ROOT, LEAVE_CANARIES, install
 from tests.vm.vmlab.lab import Lab, blank_disk, open_lab
 from tests.vm.vmlab.process import run
@@ -26,7 +27,7 @@ from tests.vm.vmlab.running import Running, running
 
 PLACES = (
     "/", "/srv", "/tmp", "/var/tmp", "/var/lib", "/var/log", "/dev/shm", "/run", "/run/keys",
-    "/boot", "/etc", "/etc/nixos", "/root", "/home", "/nix", "/nix/persist",
+    "/run/user/0", "/boot", "/etc", "/etc/nixos", "/root", "/home", "/nix", "/nix/persist",
 )  # fmt: skip
 """Where root can write. The shell answers 126 for what may not be executed."""
 
@@ -40,24 +41,51 @@ YOUNGER = {
 KEY_ONLY = "Permission denied (publickey)."
 """What the client says when the server offers public keys, and nothing else."""
 
-FIRST_LOOK = "cat /etc/machine-id /proc/sys/kernel/random/boot_id"
+LOOK = """
+cat /proc/sys/kernel/random/boot_id /etc/machine-id
+id --user unnumbered
+sha256sum /nix/persist/etc/ssh/ssh_host_*
+"""
+
+OWNED = "/var/lib/owned"
+"""A file of the user whose number stands nowhere but in the uid map."""
+
+LOGIND_MAKES_RUN_USER = """
+systemd-run --quiet --property=Type=oneshot --property=RemainAfterExit=yes \
+  --property=Requires=user-runtime-dir@0.service --property=After=user-runtime-dir@0.service true
+"""
+
+BROUGHT_ALONG = "cp /usr/bin/true /tmp/program && chmod 755 /tmp/program && /tmp/program"
 
 
 @dataclass(frozen=True)
-class FirstBoot:
-    """What was seen before the machine was powered off for the first time."""
+class Boot:
+    """One boot of the machine: its id, and what must be the same at each."""
 
-    machine_id: str
-    boot_id: str
+    id: str
+    lasting: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class BreakGlass:
+    """What was seen in the system of the break-glass entry."""
+
+    boot: Boot
+    console: str
+    executes: bool
+    modules_disabled: str
+    executing_mounts: set[str]
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The machine on its second boot, with what came before."""
+    """The machine on its last boot, with what came before."""
 
     machine: Running
     installer_said: str
-    first: FirstBoot
+    boots: tuple[Boot, ...]
+    """The ordinary ones before."""
+    break_glass: BreakGlass
 
 
 @pytest.fixture(scope="module")
@@ -85,16 +113,50 @@ def scene(
 
     machine = Machine((disk,), lab.accel, firmware, memory_mib=1024)
     known = scratch / "known_hosts"
-    with running(machine, logs / "boot-1", key, known) as up:
-        up.run(LEAVE_CANARIES)
-        first = FirstBoot(*up.run(FIRST_LOOK).split())
+    boots = []
+    for name in ("boot-1", "boot-2") if request.config.getoption("--full") else ("boot-1",):
+        with running(machine, logs / name, key, known) as up:
+            up.run(f"[ ! -e {CANARY_IN_ROOT} ]")
+            up.run(LEAVE_CANARIES)
+            up.run(f"[ -e {OWNED} ] || install -o unnumbered /dev/null {OWNED}")
+            boots.append(look(up))
+            up.power_off()
+    entry = policy.load("breakglass")["name"]
+    with running(machine, logs / entry, key, known, second_entry=entry) as up:
+        glass = look_through(up)
         up.power_off()
     failed_before = request.session.testsfailed
-    with running(machine, logs / "boot-2", key, known) as up:
-        yield Scene(up, installed.text("job-output"), first)
+    with running(machine, logs / "last", key, known) as up:
+        up.run(LOGIND_MAKES_RUN_USER)
+        yield Scene(up, installed.text("job-output"), tuple(boots), glass)
     disk.image.unlink()
     if request.session.testsfailed == failed_before:
         shutil.rmtree(logs)
+
+
+def look(machine: Running) -> Boot:
+    boot, *lasting = machine.run(LOOK).splitlines()
+    return Boot(boot, tuple(lasting))
+
+
+def journal_id(boot: Boot) -> str:
+    """A boot's id as journald writes it."""
+    return boot.id.replace("-", "")
+
+
+def look_through(machine: Running) -> BreakGlass:
+    return BreakGlass(
+        boot=look(machine),
+        console=qemu.console(machine.logs),
+        executes=machine.ssh(BROUGHT_ALONG).returncode == 0,
+        modules_disabled=machine.run("cat /proc/sys/kernel/modules_disabled").strip(),
+        executing_mounts=executing_mounts(machine),
+    )
+
+
+def executing_mounts(machine: Running) -> set[str]:
+    mounts = [line.split() for line in machine.run("cat /proc/self/mounts").splitlines()]
+    return {fields[1] for fields in mounts if "noexec" not in fields[3].split(",")}
 
 
 @pytest.fixture
@@ -111,12 +173,14 @@ def test_debians_systemd_runs_from_the_store_and_no_unit_failed(machine: Running
 
 
 def test_what_was_to_last_has_lasted(scene: Scene) -> None:
-    machine_id, boot_id = scene.machine.run(FIRST_LOOK).split()
-    assert machine_id == scene.first.machine_id
-    assert boot_id != scene.first.boot_id
-    boots = scene.machine.run("journalctl --list-boots --no-pager")
-    assert scene.first.boot_id.replace("-", "") in boots
+    """Machine-id, host keys, the uid map, the journal, and what is kept under /var."""
+    boots = (*scene.boots, scene.break_glass.boot, look(scene.machine))
+    assert len({boot.id for boot in boots}) == len(boots)
+    assert len({boot.lasting for boot in boots}) == 1
+    listed = scene.machine.run("journalctl --list-boots --no-pager")
+    assert [boot.id for boot in boots if journal_id(boot) not in listed] == []
     assert scene.machine.run(f"cat {CANARY_IN_LOG}") == "here\n"
+    assert scene.machine.run(f"stat --format=%U {OWNED}") == "unnumbered\n"
 
 
 def test_what_was_to_be_forgotten_is(machine: Running) -> None:
@@ -223,9 +287,7 @@ def test_what_is_in_the_store_executes_and_nothing_can_be_added(machine: Running
 
 def test_no_mount_but_the_store_may_execute(machine: Running) -> None:
     """/proc and /sys are the kernel's: no file can be made there."""
-    mounts = [line.split() for line in machine.run("cat /proc/self/mounts").splitlines()]
-    executing = {fields[1] for fields in mounts if "noexec" not in fields[3].split(",")}
-    assert executing == {"/nix/store", "/proc", "/sys"}
+    assert executing_mounts(machine) == {"/nix/store", "/proc", "/sys"}
 
 
 def test_no_file_in_memory_executes(machine: Running) -> None:
@@ -294,3 +356,27 @@ def test_a_program_start_is_on_record_with_its_arguments(machine: Running) -> No
     )
     trail = machine.run("journalctl --no-pager -b _TRANSPORT=audit -n 2000")
     assert 'a1="seen-by-audit"' in trail
+
+
+class TestBreakGlass:
+    """The entry for the day when the paranoid system is in its owner's way."""
+
+    def test_it_executes_what_is_brought_along(self, scene: Scene) -> None:
+        assert scene.break_glass.executes
+        assert {"/", "/nix", "/run", "/dev/shm"} <= scene.break_glass.executing_mounts
+
+    def test_it_loads_modules(self, scene: Scene) -> None:
+        assert scene.break_glass.modules_disabled == "0"
+
+    def test_it_says_so_on_the_console(self, scene: Scene) -> None:
+        assert policy.load("breakglass")["notice"] in scene.break_glass.console
+
+    def test_its_use_is_on_record_afterwards(self, scene: Scene) -> None:
+        settings = policy.load("breakglass")
+        [line] = scene.machine.run(f"cat {settings['record']}").splitlines()
+        assert line.endswith(f"booted, boot id {scene.break_glass.boot.id}")
+        found = scene.machine.run(
+            f"journalctl --no-pager --output=cat --boot={journal_id(scene.break_glass.boot)}"
+            f" MESSAGE_ID={settings['messageId']}"
+        )
+        assert found == f"{settings['notice']}\n"

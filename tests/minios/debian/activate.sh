@@ -26,4 +26,15 @@ hash='!'
 [ ! -s @passwords@/root ] || read -r hash < @passwords@/root
 sed -i "s|^root:[^:]*:|root:$hash:|" /etc/shadow
 chmod 600 /etc/shadow
+
+# A user without a number of its own gets a free one, and keeps it for as long as the map does
+# (update-users-groups.pl of NixOS). It is drawn, so that without the map it would be another.
+map=/var/lib/nixos/uid-map
+if [ ! -s $map ]; then
+  mkdir -p /var/lib/nixos
+  echo "{\"unnumbered\":$(shuf -n 1 -i 400-899)}" > $map.new
+  mv $map.new $map
+fi
+uid=$(sed 's/.*:\([0-9]*\)}/\1/' $map)
+echo "unnumbered:x:$uid:65534::/var/empty:/usr/sbin/nologin" >> /etc/passwd
 chmod 640 /etc/audit/auditd.conf

@@ -45,6 +45,16 @@ def after(pattern: str, seconds: float) -> Moment:
     return come
 
 
+def first(*moments: Moment) -> Moment:
+    """The moment at which one of these has come."""
+
+    def come(said: str) -> bool:
+        # All of them look: some have a clock to start.
+        return any([moment(said) for moment in moments])  # noqa: C419
+
+    return come
+
+
 def power(machine: Machine, logs: Path, moment: Moment, seconds: float) -> None:
     """Run a machine and cut its power at a moment: QEMU is killed.
 

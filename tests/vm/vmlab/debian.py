@@ -68,7 +68,7 @@ def _make(work: Path) -> None:
     bootstrap(tree, listed(PACKAGES), f"--customize-hook={_FETCH_KERNEL}")
     _unpack_kernel(tree, work / "debian/kernel")
     _collect(tree, work / "debian")
-    _install_python(tree)
+    install_python(tree)
     _squash(tree, work / "root.squashfs")
     shutil.rmtree(tree)
 
@@ -145,7 +145,7 @@ def libraries(tree: Path, program: str) -> dict[str, Path]:
     return found
 
 
-def _install_python(tree: Path) -> None:
+def install_python(tree: Path) -> None:
     """The installer's dependencies, as wheels for the root's own Python."""
     found = run(
         "chroot", tree, "python3", "-c",

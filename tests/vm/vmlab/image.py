@@ -53,14 +53,17 @@ def build(
     answers: Mapping[str, object],
     *,
     when_installed: str = "boot",
+    units: Mapping[str, str] | None = None,
 ) -> None:
     """Write a hybrid image for BIOS and UEFI that boots with these kernel parameters.
 
     `answers` are those of its answer file, beside the systems that it carries. It refuses by
-    powering off, so that a machine with nobody in front of it ends. Takes a few seconds.
+    powering off, so that a machine with nobody in front of it ends. `units` are started at boot
+    as well. Takes a few seconds.
     """
     tree, overlay = image.with_suffix(".tree"), image.with_suffix(".overlay")
     _overlay(overlay, lab, answers, when_installed)
+    _start(overlay / "image/etc/systemd/system", units or {})
     (tree / "boot/grub").mkdir(parents=True)
     (tree / "images").mkdir()
     _pack(overlay, tree / "boot/medium.cpio")
@@ -115,6 +118,12 @@ def _overlay(target: Path, lab: Lab, answers: Mapping[str, object], when_install
     )
     shutil.copy(_PARTS / "medium.sh", target / "medium.sh")
     _modules(lab.root.parent / "debian/kernel/modules", target / "lib/modules/medium")
+
+
+def _start(directory: Path, units: Mapping[str, str]) -> None:
+    for name, text in units.items():
+        (directory / name).write_text(_fill(text))
+        (directory / "multi-user.target.wants" / name).symlink_to(f"../{name}")
 
 
 def _fill(text: str) -> str:

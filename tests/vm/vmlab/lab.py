@@ -9,10 +9,10 @@ from tests.vm.vmlab import accel, debian, project, qemu, store, userland
 from tests.vm.vmlab.qemu import DirectBoot, Disk, Machine, Picture
 from tests.vm.vmlab.results import Results
 
-LIVE_SECONDS = 360
+LIVE_SECONDS = 600
 """Limit of a live boot with an install in it, under TCG on a busy machine."""
 
-BOOT_SECONDS = 180
+BOOT_SECONDS = 300
 """Limit of one cold boot of an installed disk."""
 
 DISK_MIB = 4096

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import subprocess
 import time
@@ -38,6 +39,8 @@ class Disk:
     """PCI slot: it orders the letters of virtio disks."""
     bad: tuple[str, int] | None = None
     """What fails, "read" or "write", at which sector of 512 bytes."""
+    told_of_errors: bool = False
+    """Errors of the image's file are the guest's; else QEMU halts it when the host is full."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,10 @@ class Machine:
     ssh_port: int | None = None
     """A port of the host's loopback that leads to the guest's ssh daemon (10.0.2.15:22). The
     guest reaches nothing from its side."""
+    scsi: bool = False
+    """A SCSI bus, though no disk is on it yet."""
+    state: Path | None = None
+    """Where the machine goes on from, instead of from power-off; see warm.py."""
 
 
 def run(
@@ -114,7 +121,7 @@ def attend(
         finally:
             process.kill()
             process.wait()
-    if errors and not any(disk.bad for disk in machine.disks):
+    if errors and not any(disk.bad or disk.told_of_errors for disk in machine.disks):
         raise LabError(f"disk errors: {errors}\n{_console(logs)}")
     return time.monotonic() - start
 
@@ -189,7 +196,9 @@ def arguments(machine: Machine, logs: Path) -> list[str]:
         forwarded = f"hostfwd=tcp:127.0.0.1:{machine.ssh_port}-10.0.2.15:22"
         result += ["-netdev", f"user,id=net,restrict=on,{forwarded}"]
         result += ["-device", "virtio-net-pci,netdev=net"]
-    if any(disk.bus in ("scsi", "cd") for disk in machine.disks):
+    if machine.state is not None:
+        result += ["-incoming", f"exec:cat {shlex.quote(str(machine.state))}"]
+    if machine.scsi or any(disk.bus in ("scsi", "cd") for disk in machine.disks):
         result += ["-device", "virtio-scsi-pci,id=scsi"]
     for number, disk in enumerate(machine.disks):
         result += _disk(disk, number)
@@ -200,6 +209,8 @@ def _disk(disk: Disk, number: int) -> list[str]:
     options = [f"if=none,id=disk{number}", *_file(disk)]
     # Nothing of a test has to survive a power cut of the host.
     options += ["cache=unsafe", "readonly=on" if disk.read_only else "discard=unmap"]
+    if disk.bad or disk.told_of_errors:
+        options += ["werror=report", "rerror=report"]
     device = {
         "virtio": "virtio-blk-pci",
         "nvme": "nvme",
@@ -221,7 +232,6 @@ def _file(disk: Disk) -> list[str]:
         f"driver={disk.format},file.driver=blkdebug",
         f"file.image.driver=file,file.image.filename={disk.image}",
         f"{inject}.event=none,{inject}.iotype={way},{inject}.errno=5,{inject}.sector={sector}",
-        "werror=report,rerror=report",
     ]
 
 

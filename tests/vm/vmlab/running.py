@@ -12,8 +12,9 @@ from pathlib import Path
 
 from tests.vm.vmlab import qemu
 from tests.vm.vmlab.process import LabError
+from tests.vm.vmlab.qmp import Qmp
 
-UP_SECONDS = 240
+UP_SECONDS = 300
 """Limit from power-on to the ssh daemon's greeting, under TCG on a busy machine."""
 
 _COMMAND_SECONDS = 120
@@ -45,20 +46,28 @@ class Running:
         self, program: str, *options: str, destination: tuple[str, ...], key: Path | None = None
     ) -> subprocess.CompletedProcess[str]:
         """Run ssh or sftp against the machine, with nothing of the caller's own settings."""
-        private = key or self.key
         return subprocess.run(
-            # The client takes the first of two values: those of the caller.
-            [program, *options, "-F", "none", "-i", str(private), "-o", f"Port={self.port}",
-             "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes",
-             "-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "HostKeyAlias=machine",
-             "-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=accept-new",
-             "-o", "ConnectTimeout=60", *destination],
+            self.argv(program, *options, destination=destination, key=key),
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
             timeout=_COMMAND_SECONDS,
             check=False,
-        )  # fmt: skip
+        )
+
+    def argv(
+        self, program: str, *options: str, destination: tuple[str, ...], key: Path | None = None
+    ) -> list[str]:
+        """What `client` runs."""
+        private = key or self.key
+        # The client takes the first of two values: those of the caller.
+        return [
+            program, *options, "-F", "none", "-i", str(private), "-o", f"Port={self.port}",
+            "-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes",
+            "-o", f"UserKnownHostsFile={self.known_hosts}", "-o", "HostKeyAlias=machine",
+            "-o", "GlobalKnownHostsFile=none", "-o", "StrictHostKeyChecking=accept-new",
+            "-o", "ConnectTimeout=60", *destination,
+        ]  # fmt: skip
 
     def run(self, command: str) -> str:
         """Standard output of a command that root runs there; LabError when it fails."""
@@ -79,24 +88,43 @@ class Running:
 
 
 @contextmanager
-def running(machine: qemu.Machine, logs: Path, key: Path, known_hosts: Path) -> Iterator[Running]:
+def running(
+    machine: qemu.Machine, logs: Path, key: Path, known_hosts: Path, *, second_entry: str = ""
+) -> Iterator[Running]:
     """Start a machine and wait for its ssh daemon; in the end it is off, whatever happened.
 
-    Raises LabError when the daemon does not answer within UP_SECONDS.
+    `second_entry` is a word of the second line of its boot menu: that one is chosen by keys, as
+    a person does it, when the menu is there. Raises LabError when that does not come, or the
+    daemon does not answer, within UP_SECONDS.
     """
     logs.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     command = qemu.arguments(replace(machine, ssh_port=port), logs)
+    (logs / "console.log").unlink(missing_ok=True)
     with (logs / "qemu.log").open("wb") as log:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         )
         try:
+            if second_entry:
+                _choose_second(second_entry, logs)
             _wait_for_greeting(process, port, logs)
             yield Running(port, key, known_hosts, logs, process)
         finally:
             process.kill()
             process.wait()
+
+
+def _choose_second(title: str, logs: Path) -> None:
+    deadline = time.monotonic() + UP_SECONDS
+    with Qmp(logs / "qmp", seconds=20) as qmp:
+        while title not in qemu.console(logs):
+            if qmp.wait_for_end(_GLANCE_SECONDS):
+                raise LabError(f"QEMU ended: {(logs / 'qemu.log').read_text()}")
+            if time.monotonic() > deadline:
+                raise LabError(f"no {title} in the boot menu:\n{qemu.console(logs)[-2000:]}")
+        for name in ("down", "ret"):
+            qmp.execute("send-key", keys=[{"type": "qcode", "data": name}])
 
 
 def _free_port() -> int:

@@ -54,6 +54,8 @@ def build(live: Path) -> Path:
 def _make(work: Path, live: Path) -> None:
     tree = work / "tree"
     debian.bootstrap(tree, debian.listed(_PACKAGES))
+    # `verify` and `watch` run there, and what they load must come from the store.
+    debian.install_python(tree)
     known = {name for query in _QUERIES for name in run("chroot", tree, "ssh", "-Q", query).split()}
     (work / "algorithms.json").write_text(json.dumps(sorted(known)))
     _copy_modules(live / "debian/kernel", tree / "usr/lib/modules")
