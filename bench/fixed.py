@@ -78,8 +78,12 @@ def _place(directory: Path, number: int) -> Iterator[loop.Bench]:
     own = directory / str(number)
     own.mkdir()
     with loop.make_bench(own) as bench:
-        yield bench
-    bench.image.unlink()
+        try:
+            yield bench
+        finally:
+            for held in bench.left()[::-1]:
+                run(*(("losetup", "--detach") if held.startswith("/dev/") else ("umount",)), held)
+            bench.image.unlink()
 
 
 def _install(bench: loop.Bench, system: str, key: Path) -> dict[str, float]:

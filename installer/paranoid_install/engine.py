@@ -9,6 +9,7 @@ from dataclasses import replace
 from paranoid_install import record
 from paranoid_install.actions import Action, Machine, as_data
 from paranoid_install.errors import InstallError, RefusedError, StepError
+from paranoid_install.past import BOOT_LOADER
 from paranoid_install.plan import Plan, Step
 
 Before = Callable[[Step], None]
@@ -28,7 +29,7 @@ def run(
     then, or listed in it), and Interrupted.
     """
     held: list[Action] = []
-    touched = False
+    touched = may_boot = False
     step = plan.steps[0]
     machine.learn("plan-hash", plan.hash)
     machine.learn("started", record.now())
@@ -39,14 +40,16 @@ def run(
                 if again is step:
                     before_destruction(step)
                 touched = True
+            may_boot = may_boot or step.id == BOOT_LOADER
             _run(again, machine, held)
     except BaseException as error:
         unreleased = release(held, machine)
         if isinstance(error, RefusedError) and not touched:
             raise
         if isinstance(error, (InstallError, OSError)):
-            failure = StepError(step.id, error, touched=touched, unreleased=unreleased)
-            raise failure from error
+            raise StepError(
+                step.id, error, touched=touched, may_boot=may_boot, unreleased=unreleased
+            ) from error
         if unreleased:
             error.add_note("not released: " + "; ".join(unreleased))
         raise

@@ -147,6 +147,7 @@ class StepError(InstallError):
         cause: Exception,
         *,
         touched: bool,
+        may_boot: bool = False,
         unreleased: tuple[str, ...] = (),
     ) -> None:
         problem = str(cause)
@@ -156,6 +157,7 @@ class StepError(InstallError):
         self.step = step
         self.cause = cause
         self.touched = touched
+        self.may_boot = may_boot
         self.unreleased = unreleased
         self.tail = cause.tail if isinstance(cause, CommandFailed) else ()
 
@@ -168,6 +170,8 @@ class StepError(InstallError):
 
     def report(self) -> list[str]:
         state = "changed, and does not boot" if self.touched else "not touched"
+        if self.may_boot:
+            state = "changed, and may boot already: install again before it is used"
         return [
             *super().report(),
             *(f"  | {line}" for line in self.tail),
