@@ -292,16 +292,20 @@ def _install(
                 from paranoid_install.ui import plain as lines  # noqa: PLC0415
 
                 lines.show_plan(prepared.plan, sys.stdout)
-                if not dry_run:
-                    journal.listeners.append(lines.Plain(sys.stdout))
+                journal.listeners.append(lines.Plain(sys.stdout))
+                if dry_run:
+                    steps.warn(prepared.plan, journal)
+                else:
                     steps.execute(wanted, prepared, journal, signals, _say)
             else:
                 from paranoid_install.ui import console  # noqa: PLC0415
 
                 screen = stack.enter_context(console.Screen())
                 screen.show_plan(prepared.plan)
-                if not dry_run:
-                    journal.listeners.append(screen)
+                journal.listeners.append(screen)
+                if dry_run:
+                    steps.warn(prepared.plan, journal)
+                else:
                     steps.execute(wanted, prepared, journal, signals, screen.show)
     except InstallError as error:
         # What fails later is among the run's own events already.

@@ -124,8 +124,7 @@ def execute(
     with _journal_file(journal) as machine.log:
         journal.emit("survey", **prepared.before)
         journal.emit("plan", **plan.as_data())
-        for warning in plan.warnings:
-            journal.emit("warning", text=warning)
+        warn(plan, journal)
         if past is not None:
             for name, value in past.facts.items():
                 machine.learn(name, value)
@@ -136,6 +135,12 @@ def execute(
             raise
         journal.emit("result", **results(machine))
     return machine
+
+
+def warn(plan: Plan, journal: Journal) -> None:
+    """Tell what speaks against the plan and is no reason to refuse it."""
+    for warning in plan.warnings:
+        journal.emit("warning", text=warning)
 
 
 def clean(journal: Journal, signals: Signals, show: Callable[[str], None]) -> tuple[str, ...]:

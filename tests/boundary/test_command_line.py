@@ -169,6 +169,14 @@ def test_a_dry_run_shows_the_plan_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_dry_run_warns_as_the_run_would(call: Call, tmp_path: Path) -> None:
+    image = ("--disk", f"{tmp_path}/x.img", "--image-size", "4G", "--root", f"{tmp_path}/root")
+    done = call(*image, "--skip-login-check", "--dry-run", "--plain")
+    assert done.returncode == 0, done.stderr
+    last = done.stdout.splitlines()[-1]
+    assert last.endswith("warning: nobody has checked that anyone can log in afterwards")
+
+
 def test_the_error_is_an_event_too(call: Call, tmp_path: Path) -> None:
     done = call("--disk", "/dev/none", "--json")
     event = json.loads(done.stdout.splitlines()[-1])
