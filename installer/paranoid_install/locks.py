@@ -57,6 +57,6 @@ def _has_ended(holder: str) -> bool:
         state = (
             Path(f"/proc/{holder}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second: it ended between open and read
         return True
     return state in {"Z", "X"}
