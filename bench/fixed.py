@@ -97,8 +97,10 @@ def _install(bench: loop.Bench, system: str, key: Path) -> dict[str, float]:
     if outcome.code != 0:
         raise RuntimeError(f"exit {outcome.code}\n{outcome.err}")
     parts = dict.fromkeys(_PARTS, 0.0)
+    # What an action tells while it runs belongs to it: it ends where the next begins.
     events = [json.loads(line) for line in outcome.out.splitlines()]
-    for event, following in itertools.pairwise(events):
+    borders = [event for event in events if event["event"] in ("action", "step")]
+    for event, following in itertools.pairwise(borders):
         if event["event"] == "action":
             for part, beginnings in _PARTS.items():
                 if event["line"].startswith(beginnings):

@@ -64,6 +64,9 @@ python3Packages.buildPythonApplication {
     python3Packages.typer
   ];
 
+  # Its upper bound is for speed alone, and nixpkgs has one version.
+  pythonRelaxDeps = [ "typer" ];
+
   nativeBuildInputs = [ installShellFiles ];
 
   # The installer looks for ./impermanence beside the modules' default.nix.

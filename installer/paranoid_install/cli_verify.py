@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from paranoid_install.verify.check import Severity
+from paranoid_install.verify.terms import Severity
 
 app = typer.Typer(invoke_without_command=True)
 

@@ -11,10 +11,10 @@ from rich.text import Text
 
 from paranoid_install.ui import clean, is_screen
 from paranoid_install.values import human
-from paranoid_install.verify.check import Status
 from paranoid_install.verify.compare import Change
 from paranoid_install.verify.ephemeral import Mortals
 from paranoid_install.verify.report import Finding, Report
+from paranoid_install.verify.terms import Status
 
 _STYLES = {
     "pass": "green",

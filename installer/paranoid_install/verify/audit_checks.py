@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, Severity, not_applicable, unless
+from paranoid_install.verify.check import Check, Result, not_applicable, unless
 from paranoid_install.verify.facts import Machine, known
+from paranoid_install.verify.terms import Severity
 
 _AUDIT = policy.load("audit")
 _LOCKED = 2

@@ -4,31 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 
 from paranoid_install.verify.facts import Machine, MissingError, NotApplicable
-
-
-class Severity(StrEnum):
-    """How bad it is when a check fails, worst last."""
-
-    LOW = "low"
-    MEDIUM = "medium"
-    HIGH = "high"
-    CRITICAL = "critical"
-
-    @property
-    def rank(self) -> int:
-        return list(Severity).index(self)
-
-
-class Status(StrEnum):
-    """The four answers. Unknown is never taken for pass."""
-
-    PASS = "pass"  # noqa: S105 - no password
-    FAIL = "fail"
-    UNKNOWN = "unknown"
-    NOT_APPLICABLE = "n/a"
+from paranoid_install.verify.terms import Severity, Status
 
 
 @dataclass(frozen=True)

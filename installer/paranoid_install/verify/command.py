@@ -12,7 +12,6 @@ from typing import Any, Protocol, TextIO
 from paranoid_install.errors import FindingsError, SpecError
 from paranoid_install.runner import Runner
 from paranoid_install.verify import baseline, compare
-from paranoid_install.verify.check import Severity
 from paranoid_install.verify.ephemeral import Mortals, mortals
 from paranoid_install.verify.gather import gather
 from paranoid_install.verify.html import as_html
@@ -20,6 +19,7 @@ from paranoid_install.verify.junit import as_junit
 from paranoid_install.verify.registry import BY_ID, CHECKS
 from paranoid_install.verify.report import Report, judge, now
 from paranoid_install.verify.sarif import as_sarif
+from paranoid_install.verify.terms import Severity
 
 
 class Screen(Protocol):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from paranoid_install.errors import SpecError
-from paranoid_install.verify.check import Severity, Status
 from paranoid_install.verify.report import VERSION, printable
+from paranoid_install.verify.terms import Severity, Status
 
 _ABSENT = "not there"
 

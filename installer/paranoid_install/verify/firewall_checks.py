@@ -7,14 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from paranoid_install import policy
-from paranoid_install.verify.check import (
-    Check,
-    Result,
-    Severity,
-    not_applicable,
-    passed,
-    unless,
-)
+from paranoid_install.verify.check import Check, Result, not_applicable, passed, unless
 from paranoid_install.verify.facts import (
     Declared,
     Listener,
@@ -24,6 +17,7 @@ from paranoid_install.verify.facts import (
     Unknown,
     known,
 )
+from paranoid_install.verify.terms import Severity
 
 _FIREWALL = policy.load("firewall")
 _SSH_PORT = policy.load("sshd")["port"]

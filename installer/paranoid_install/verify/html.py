@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from paranoid_install.verify.check import Status
 from paranoid_install.verify.report import Finding, Report, printable
+from paranoid_install.verify.terms import Status
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2em auto; max-width: 70em; padding: 0 1em; }

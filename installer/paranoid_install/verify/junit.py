@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree as Xml
 
-from paranoid_install.verify.check import Status
 from paranoid_install.verify.report import Report, printable
+from paranoid_install.verify.terms import Status
 
 
 def as_junit(report: Report) -> str:

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, Severity, passed, unknown, unless
+from paranoid_install.verify.check import Check, Result, passed, unknown, unless
 from paranoid_install.verify.facts import Machine, NotApplicable, Piece, Unknown, known
+from paranoid_install.verify.terms import Severity
 
 _KERNEL = policy.load("kernel")
 _SETTINGS = {setting["key"]: setting for setting in policy.load("sysctl")["setting"]}

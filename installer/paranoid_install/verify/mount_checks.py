@@ -7,15 +7,9 @@ from collections.abc import Iterable, Iterator
 from paranoid_install import policy
 from paranoid_install.mounts import MountEntry
 from paranoid_install.values import human
-from paranoid_install.verify.check import (
-    Check,
-    Result,
-    Severity,
-    not_applicable,
-    unknown,
-    unless,
-)
+from paranoid_install.verify.check import Check, Result, not_applicable, unknown, unless
 from paranoid_install.verify.facts import Machine, known
+from paranoid_install.verify.terms import Severity
 
 _LAYOUT = policy.load("layout")
 _MOUNTS = policy.load("mounts")

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, Severity, unless
+from paranoid_install.verify.check import Check, Result, unless
 from paranoid_install.verify.facts import Machine, known
+from paranoid_install.verify.terms import Severity
 
 _NIX = policy.load("nix")
 _DEFAULTS = policy.load("verify")["nix"]["defaults"]

@@ -5,16 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 
 from paranoid_install import policy
-from paranoid_install.verify.check import (
-    Check,
-    Result,
-    Severity,
-    not_applicable,
-    unknown,
-    unless,
-)
+from paranoid_install.verify.check import Check, Result, not_applicable, unknown, unless
 from paranoid_install.verify.facts import Machine, NotApplicable, Stat, User, known
 from paranoid_install.verify.mount_checks import effective
+from paranoid_install.verify.terms import Severity
 from paranoid_install.verify.unit_checks import own
 
 _PERSIST = policy.load("layout")["persist"]

@@ -10,8 +10,9 @@ from typing import Any
 
 from paranoid_install import __version__
 from paranoid_install.verify.baseline import Accepted
-from paranoid_install.verify.check import Check, Severity, Status, ask
+from paranoid_install.verify.check import Check, ask
 from paranoid_install.verify.facts import Machine
+from paranoid_install.verify.terms import Severity, Status
 
 VERSION = 1
 """Of the report's form, docs/verify.schema.json."""

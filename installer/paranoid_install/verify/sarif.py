@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from paranoid_install.verify.check import Severity, Status
 from paranoid_install.verify.report import Finding, Report, printable
+from paranoid_install.verify.terms import Severity, Status
 
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, Severity, unknown, unless
+from paranoid_install.verify.check import Check, Result, unknown, unless
 from paranoid_install.verify.facts import Machine, known
+from paranoid_install.verify.terms import Severity
 
 _POLICY = policy.load("sshd")
 _LAYOUT = policy.load("layout")

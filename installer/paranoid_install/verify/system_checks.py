@@ -5,17 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from paranoid_install import policy
-from paranoid_install.verify.check import (
-    Check,
-    Result,
-    Severity,
-    not_applicable,
-    passed,
-    unknown,
-    unless,
-)
+from paranoid_install.verify.check import Check, Result, not_applicable, passed, unknown, unless
 from paranoid_install.verify.facts import Machine, known
 from paranoid_install.verify.ssh_checks import wanted
+from paranoid_install.verify.terms import Severity
 
 _LOGS = policy.load("logs")
 _SHIPPERS = policy.load("verify")["units"]["shippers"]

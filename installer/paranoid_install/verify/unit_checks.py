@@ -6,15 +6,9 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from paranoid_install import policy
-from paranoid_install.verify.check import (
-    Check,
-    Result,
-    Severity,
-    not_applicable,
-    unknown,
-    unless,
-)
+from paranoid_install.verify.check import Check, Result, not_applicable, unknown, unless
 from paranoid_install.verify.facts import Machine, known
+from paranoid_install.verify.terms import Severity
 
 _UNITS = policy.load("units")
 _OWN = policy.load("verify")["units"]

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, Severity, not_applicable, unless
+from paranoid_install.verify.check import Check, Result, not_applicable, unless
 from paranoid_install.verify.facts import Machine, Stat, known
+from paranoid_install.verify.terms import Severity
 
 _OWN = policy.load("verify")
 _SUDO = ("sudo", "sudoedit")

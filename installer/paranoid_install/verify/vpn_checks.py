@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, Severity, not_applicable, unless
+from paranoid_install.verify.check import Check, Result, not_applicable, unless
 from paranoid_install.verify.facts import Machine, known
+from paranoid_install.verify.terms import Severity
 
 _OWN = policy.load("verify")["vpn"]
 _WIREGUARD = re.compile(_OWN["wireguard"])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Status, ask
+from paranoid_install.verify.check import Check, ask
 from paranoid_install.verify.facts import (
     PIECES,
     Listener,
@@ -22,6 +22,7 @@ from paranoid_install.verify.facts import (
 )
 from paranoid_install.verify.kernel_checks import KEYS, MODULES_DISABLED, USER_NAMESPACES
 from paranoid_install.verify.registry import BY_ID, CHECKS
+from paranoid_install.verify.terms import Status
 from paranoid_install.watch.kernel import Status as Audit
 from tests.unit.verify.machines import (
     ACCEPT,

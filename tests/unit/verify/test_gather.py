@@ -13,7 +13,7 @@ import pytest
 from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Result
 from paranoid_install.verify import devices, files, parse, programs
-from paranoid_install.verify.check import Status, ask
+from paranoid_install.verify.check import ask
 from paranoid_install.verify.facts import (
     PIECES,
     Declared,
@@ -25,6 +25,7 @@ from paranoid_install.verify.facts import (
 )
 from paranoid_install.verify.gather import gather
 from paranoid_install.verify.registry import BY_ID, CHECKS
+from paranoid_install.verify.terms import Status
 from paranoid_install.verify.tree import SearchCutError, Tree, limit, walk
 from tests.unit.verify.machines import mount
 

@@ -21,7 +21,6 @@ from paranoid_install.errors import SpecError
 from paranoid_install.ui import findings as ui
 from paranoid_install.verify import baseline, compare
 from paranoid_install.verify.baseline import Accepted
-from paranoid_install.verify.check import Severity, Status
 from paranoid_install.verify.command import VerifyOptions, diff, run
 from paranoid_install.verify.ephemeral import is_missed, mortals
 from paranoid_install.verify.facts import Machine, Stat
@@ -30,6 +29,7 @@ from paranoid_install.verify.junit import as_junit
 from paranoid_install.verify.registry import BY_ID, CHECKS
 from paranoid_install.verify.report import Report, judge, printable
 from paranoid_install.verify.sarif import as_sarif
+from paranoid_install.verify.terms import Severity, Status
 from tests.unit.verify.machines import more, paranoid, piece
 from tests.unit.verify.test_gather import Programs
 
