@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import scene
-from bench.methods import NIX_CONFIG, Method
+from bench.methods import NIX_CONFIG, READY, Method
 from bench.shell import run
 
 _TOP = Path(__file__).resolve().parents[1]
@@ -41,13 +41,15 @@ def once(method: Method, source: scene.Source, scratch: Path, *, check: bool) ->
     Raises RuntimeError when the method fails or leaves something wrong.
     """
     with scene.disk(scratch, disk_size(source)) as root:
+        before = os.times()
+        process = _ready(method)
         scene.cold()
         load = os.getloadavg()[0]
-        before = os.times()
         start = time.monotonic()
-        run("bash", "-euo", "pipefail", "-c", method.script, env=environment())
+        _, err = process.communicate("\n")
         wall = time.monotonic() - start
         after = os.times()
+        _require_success(method, process, err)
         if method.registers:
             _require_valid(source, root, check=check)
     cpu = after.children_user + after.children_system
@@ -57,23 +59,43 @@ def once(method: Method, source: scene.Source, scratch: Path, *, check: bool) ->
 def memory(method: Method, source: scene.Source, scratch: Path) -> Memory:
     """Peak memory of the method's process tree, read 50 times a second."""
     with scene.disk(scratch, disk_size(source)) as root:
+        process = _ready(method)
         scene.cold()
-        process = subprocess.Popen(
-            ["bash", "-euo", "pipefail", "-c", f"{method.script}; true"],
-            env={**os.environ, **environment()},
-            stdout=subprocess.DEVNULL,
-        )
-        waiter = threading.Thread(target=process.wait)
+        errors: list[str] = []
+        waiter = threading.Thread(target=lambda: errors.append(process.communicate("\n")[1]))
         waiter.start()
         proportional = resident = 0
         while waiter.is_alive():
             pss, rss = _tree_memory(process.pid)
             proportional, resident = max(proportional, pss), max(resident, rss)
             waiter.join(_CADENCE)
-        if process.returncode != 0:
-            raise RuntimeError(f"{method.name}: exit {process.returncode}")
+        _require_success(method, process, *errors)
         _require_valid(source, root, check=False)
     return Memory(proportional, resident)
+
+
+def _ready(method: Method) -> subprocess.Popen[str]:
+    """The method's program, started, which begins when it reads a line."""
+    script = method.script if method.waits else f"echo {READY}; read -r; {method.script}"
+    process = subprocess.Popen(
+        ["bash", "-euo", "pipefail", "-c", f"{script}; true"],
+        env={**os.environ, **environment()},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    if process.stdout is None or process.stdout.readline() != f"{READY}\n":
+        _, err = process.communicate()
+        _require_success(method, process, err)
+        raise RuntimeError(f"{method.name}: was never ready")
+    return process
+
+
+def _require_success(method: Method, process: subprocess.Popen[str], err: str) -> None:
+    if process.returncode != 0:
+        tail = "\n".join(err.splitlines()[-10:])
+        raise RuntimeError(f"{method.name}: exit {process.returncode}\n{tail}")
 
 
 def environment() -> dict[str, str]:

@@ -14,9 +14,12 @@ from bench.scene import Source
 
 OURS = "paranoid-install"
 UNVERIFIED = "paranoid-install, unverified"
+STARTED = "paranoid-install, its start included"
 NIXOS_INSTALL = "nixos-install's own copy"
 XARGS = "xargs -P8 cp + load-db"
 FLOOR = "dd of the same bytes"
+READY = "ready"
+"""What a method that waits says before it reads a line and begins."""
 
 NIX_CONFIG = (
     "sandbox = false\nsubstituters =\nbuild-users-group =\nexperimental-features = nix-command\n"
@@ -25,19 +28,33 @@ NIX_CONFIG = (
 
 @dataclass(frozen=True)
 class Method:
-    """`script` is for bash. `registers` says whether a valid closure is its result."""
+    """`script` is for bash. `registers` says whether a valid closure is its result.
+
+    One that `waits` prints READY, and begins when it has read a line.
+    """
 
     name: str
     script: str
     registers: bool = True
+    waits: bool = False
 
 
 def ours(source: Source, root: Path, *, verify: bool = True, workers: int | None = None) -> Method:
-    """This installer's copy, as a program of its own: the interpreter's start is counted."""
-    words = [sys.executable, "-m", "bench.ours", source.corpus.toplevel, str(root)]
-    words += [str(source.root), *([] if verify else ["--no-verify"])]
-    words += [] if workers is None else ["--workers", str(workers)]
-    return Method(OURS if verify else UNVERIFIED, shlex.join(words))
+    """This installer's copy, as a step of an install: bench.fixed has the interpreter's start."""
+    options = [] if verify else ["--no-verify"]
+    options += [] if workers is None else ["--workers", str(workers)]
+    script = _ours(source, root, "--wait", *options)
+    return Method(OURS if verify else UNVERIFIED, script, waits=True)
+
+
+def started(source: Source, root: Path) -> Method:
+    """The same as a program of its own, as if nothing had to be done before."""
+    return Method(STARTED, _ours(source, root))
+
+
+def _ours(source: Source, root: Path, *options: str) -> str:
+    words = (sys.executable, "-m", "bench.ours", source.corpus.toplevel, str(root))
+    return shlex.join((*words, str(source.root), *options))
 
 
 def all_of(source: Source, root: Path, blob: Path) -> list[Method]:
@@ -53,6 +70,7 @@ def all_of(source: Source, root: Path, blob: Path) -> list[Method]:
     return [
         ours(source, root),
         ours(source, root, verify=False),
+        started(source, root),
         Method(
             NIXOS_INSTALL,
             f"nix-env --store {root} --extra-substituters 'local?root={source.root}&trusted=1'"

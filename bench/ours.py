@@ -1,10 +1,16 @@
-"""One copy by this installer: `python -m bench.ours TOPLEVEL ROOT STORE [--no-verify]`."""
+"""One copy by this installer: `python -m bench.ours TOPLEVEL ROOT STORE [--no-verify]`.
+
+With `--wait` it is an installer that has come to this step: it has run a program, as it has run
+parted and mkfs by then, says that it is ready, and begins when standard input says so.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 
+from bench.methods import READY
 from paranoid_install import store
 from paranoid_install.runner import ShRunner
 
@@ -17,9 +23,15 @@ def main() -> None:
     parser.add_argument("store")
     parser.add_argument("--no-verify", action="store_true")
     parser.add_argument("--workers", type=int)
+    parser.add_argument("--wait", action="store_true")
     asked = parser.parse_args()
+    runner = ShRunner()
+    if asked.wait:
+        runner.run("true")
+        print(READY, flush=True)
+        sys.stdin.readline()
     report = store.put(
-        ShRunner(),
+        runner,
         asked.toplevel,
         asked.root,
         verify=not asked.no_verify,

@@ -382,7 +382,7 @@ def test_every_way_that_is_measured_leaves_the_same_closure(tmp_path: Path) -> N
     result = json.loads((tmp_path / "out/speed.json").read_text())
     assert [found["source"] for found in result["comparisons"]] == ["directory", "squashfs"]
     for found in result["comparisons"]:
-        assert len(found["samples"]) == 7
+        assert len(found["samples"]) == 8
         assert all(len(samples) == 1 for samples in found["samples"].values())
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 

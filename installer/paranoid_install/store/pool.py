@@ -20,8 +20,12 @@ from paranoid_install.store.worker import Task
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 
 
+Done = Callable[[str], None]
+"""Receives the name of a path that was made; from another thread."""
+
+
 class Pool:
-    """Runs the worker program and feeds it; `done` is called with the name of each path made.
+    """Runs the worker program and feeds it.
 
     Left by an exception, it lets no further task begin and waits for those at work.
     """
@@ -32,15 +36,13 @@ class Pool:
         source: Path,
         target: place.Target,
         processes: int,
-        done: Callable[[str], None],
         *,
         verify: bool,
     ) -> None:
         self._target = target
-        self._done = done
         self._failure: dict[str, str] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
-        self._left: dict[str, int] = {}
+        self._left: dict[str, tuple[int, Done]] = {}
         self._changed = threading.Condition()
         self._thread = ThreadPoolExecutor(1)
         self._end: Future[object] = self._thread.submit(
@@ -54,17 +56,17 @@ class Pool:
         )
         self._end.add_done_callback(self._ended)
 
-    def give(self, tasks: Iterable[Task]) -> None:
+    def give(self, tasks: Iterable[Task], done: Done) -> None:
         """Have these made, in this order as far as one can speak of one."""
         for task in tasks:
             with self._changed:
-                self._left[task.expected.name] = task.expected.size
+                self._left[task.expected.name] = task.expected.size, done
             self._lines.put(task.line())
 
     def wait(self, most: int) -> None:
         """Return when no more than `most` bytes of NAR are still to be made, or none ever will."""
         with self._changed:
-            self._changed.wait_for(lambda: sum(self._left.values()) <= most or self._end.done())
+            self._changed.wait_for(lambda: self._bytes() <= most or self._end.done())
 
     def finish(self) -> None:
         """No more will be given; return when all is made.
@@ -88,7 +90,7 @@ class Pool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is not None:
+        if error is not None and self._left:
             self._target.stop()
         self._lines.put(None)
         self._thread.shutdown()
@@ -96,12 +98,16 @@ class Pool:
     def _hear(self, line: str) -> None:
         message = json.loads(line) if line.startswith("{") else {}
         if "done" in message:
-            self._done(message["done"])
+            name = message["done"]
+            self._left[name][1](name)
             with self._changed:
-                del self._left[message["done"]]
+                del self._left[name]
                 self._changed.notify_all()
         elif "subject" in message and self._failure is None:
             self._failure = message
+
+    def _bytes(self) -> int:
+        return sum(size for size, _ in self._left.values())
 
     def _ended(self, _: object) -> None:
         with self._changed:

@@ -35,6 +35,13 @@ class Image:
     point: Path
     above: Path | None = None
 
+    def shown(self) -> frozenset[str]:
+        """The entries of the store that come from the image. Raises OSError."""
+        names = set(os.listdir(self.point))  # noqa: PTH208 - names, not Paths
+        if self.above is not None:
+            names -= set(os.listdir(self.above))  # noqa: PTH208
+        return frozenset(names)
+
 
 @dataclass(frozen=True)
 class Source:

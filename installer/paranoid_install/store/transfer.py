@@ -23,19 +23,19 @@ from paranoid_install.store import closure, place, register, source, squashfs
 from paranoid_install.store.closure import PathInfo
 from paranoid_install.store.errors import StoreError
 from paranoid_install.store.flush import Flusher
-from paranoid_install.store.pool import Pool
+from paranoid_install.store.pool import Done, Pool
 from paranoid_install.store.worker import Task
 
 Progress = Callable[[int, int, int, int], None]
 """Receives NAR bytes done, NAR bytes in all, paths done, paths in all; from any thread."""
 
 PROCESSES = 12
-"""Processes at work unless told: reads in flight for a disk to reorder. More gain nothing on any
-disk measured, where there are no more cores."""
+"""Processes that copy from a directory, unless told: reads in flight for a disk to reorder. More
+gain nothing on any disk measured, where there are no more cores. What an image gave is hashed from
+the page cache, by a process a core."""
 
 # Bytes of NAR for which a program is worth its start, of 20 to 50 ms.
 _BATCH = 96 * 1024**2
-_EXTRACTIONS = 2
 
 
 class Method(StrEnum):
@@ -78,10 +78,10 @@ def put(
     """Copy the closure of `toplevel` into the store below `root` and register it there.
 
     `verify` compares each path's NAR with its registration before it counts; `workers` is the
-    number of processes, by default twelve, or a core each; `store` is the URI of the source
-    store, by default NIX_REMOTE or that of this machine. Raises StoreError naming a damaged path,
-    CommandFailed for a program, OSError for the disk; what is complete by then stays, without
-    being registered, and is not copied again by the next run.
+    number of processes, by default one a core, and twelve at least where they wait for a disk;
+    `store` is the URI of the source store, by default NIX_REMOTE or that of this machine. Raises
+    StoreError naming a damaged path, CommandFailed for a program, OSError for the disk; what is
+    complete by then stays, without being registered, and is not copied again by the next run.
     """
     start = time.monotonic()
     store = store or os.environ.get("NIX_REMOTE") or "auto"
@@ -94,28 +94,31 @@ def put(
     directory = source.local_directory(store)
     if directory is None:
         return left(f"the store {store} is not one of this machine's")
+    origin = source.locate(directory)
+    image = origin.image if _can_extract() else None
+    target = place.Target(register.store_directory(root))
+    processes = workers or (_cores() if image is not None else max(PROCESSES, _cores()))
     try:
-        infos = closure.read(runner, toplevel, store)
-    except closure.Unavailable as error:
-        return left(str(error))
-    missing = [info.path for info in infos if not os.path.lexists(directory / info.name)]
-    if missing:
-        return left(f"{missing[0]} is not in {directory}", infos)
-
-    valid = register.valid(runner, root, infos)
-    wanted = [info for info in infos if info.path not in valid]
-    copy = _Copy(
-        runner,
-        source.locate(directory),
-        place.Target(register.store_directory(root)),
-        verify=verify,
-        processes=workers or max(PROCESSES, _cores()),
-        count=_Count(infos, progress or (lambda *_: None)),
-    )
-    copy.count.done(*(info.name for info in infos if info.path in valid))
-    copied, method = 0, Method.NOTHING
+        # Its start takes as long as the questions to the source store: both at once.
+        with Pool(runner, directory, target, processes, verify=verify) as pool:
+            try:
+                infos = closure.read(runner, toplevel, store)
+            except closure.Unavailable as error:
+                return left(str(error))
+            in_image = image.shown() if image is not None else frozenset[str]()
+            for info in infos:
+                # An overlay is slow to be asked for each of its entries.
+                if info.name not in in_image and not os.path.lexists(directory / info.name):
+                    return left(f"{info.path} is not in {directory}", infos)
+            target.open()
+            valid = register.valid(runner, root, infos)
+            wanted = [info for info in infos if info.path not in valid]
+            count = _Count(infos, progress or (lambda *_: None))
+            count.done(*(info.name for info in infos if info.path in valid))
+            copied, method = _Copy(runner, image, in_image, target, pool, count).run(wanted)
+    finally:
+        target.close()
     if wanted:
-        copied, method = copy.run(wanted)
         register.load(runner, root, wanted)
     seconds = time.monotonic() - start
     skipped = len(infos) - copied
@@ -151,56 +154,43 @@ class _Count:
 
 @dataclass(frozen=True)
 class _Copy:
-    """One copy, with what all of its parts need."""
+    """One copy, with what all of its parts need. `image` is None for a copy from the directory."""
 
     runner: Runner
-    source: source.Source
+    image: source.Image | None
+    in_image: frozenset[str]
     target: place.Target
-    verify: bool
-    processes: int
+    pool: Pool
     count: _Count
 
     def run(self, wanted: Sequence[PathInfo]) -> tuple[int, Method]:
         """Put all of `wanted` into place and on the disk; how many were copied, and whence."""
         tasks = [place.Expected(info.name, info.sha256, info.nar_size) for info in wanted]
-        try:
-            self.target.open()
-            tasks = self._incomplete(tasks)
-            image = self.source.image
-            in_image = self._in_image(tasks)
-            rest = [task for task in tasks if task.name not in in_image]
-            with Flusher(self.target.store) as flusher:
-                with self._pool(len(tasks), flusher) as pool:
-                    if image is not None and in_image:
-                        chosen = [task for task in tasks if task.name in in_image]
-                        self._extract(image.file, chosen, pool)
-                    # The largest first: what is begun last should not take long.
-                    rest.sort(key=lambda task: task.size, reverse=True)
-                    pool.give(map(Task, rest))
-                    pool.finish()
-                undone = self.count.undone(task.name for task in tasks)
-                if undone:
-                    raise StoreError(min(undone), "was not copied, though no worker failed")
-                flusher.finish()
-        finally:
-            self.target.close()
+        tasks = self._incomplete(tasks)
+        chosen = [task for task in tasks if task.name in self.in_image]
+        rest = [task for task in tasks if task.name not in self.in_image]
+        with Flusher(self.target.store) as flusher:
+
+            def done(name: str) -> None:
+                flusher.wrote(self.count.done(name))
+
+            if self.image is not None and chosen:
+                self._extract(self.image.file, chosen, done)
+            # The largest first: what is begun last should not take long.
+            rest.sort(key=lambda task: task.size, reverse=True)
+            self.pool.give(map(Task, rest), done)
+            self.pool.finish()
+            undone = self.count.undone(task.name for task in tasks)
+            if undone:
+                raise StoreError(min(undone), "was not copied, though no worker failed")
+            flusher.finish()
         method = {
             (False, False): Method.NOTHING,
             (True, False): Method.IMAGE,
             (False, True): Method.DIRECTORY,
             (True, True): Method.BOTH,
-        }[bool(in_image), bool(rest)]
+        }[bool(chosen), bool(rest)]
         return len(tasks), method
-
-    def _pool(self, tasks: int, flusher: Flusher) -> Pool:
-        return Pool(
-            self.runner,
-            self.source.directory,
-            self.target,
-            max(1, min(self.processes, tasks)),
-            lambda name: flusher.wrote(self.count.done(name)),
-            verify=self.verify,
-        )
 
     def _incomplete(self, tasks: Sequence[place.Expected]) -> list[place.Expected]:
         """Those that are not in place, whole, from a run that was cut short."""
@@ -213,30 +203,21 @@ class _Copy:
         self.count.done(*complete)
         return [task for task in tasks if task.name not in complete]
 
-    def _in_image(self, tasks: Sequence[place.Expected]) -> frozenset[str]:
-        image = self.source.image
-        if image is None or shutil.which("unsquashfs", path=environment()["PATH"]) is None:
-            return frozenset()
-        names = set(os.listdir(image.point))  # noqa: PTH208 - names, not Paths
-        if image.above is not None:
-            names -= set(os.listdir(image.above))  # noqa: PTH208
-        return frozenset(task.name for task in tasks) & names
-
-    def _extract(self, image: Path, tasks: Sequence[place.Expected], pool: Pool) -> None:
-        """Batches in the image's own order, a few at once: one is hashed, others are extracted."""
+    def _extract(self, image: Path, tasks: Sequence[place.Expected], done: Done) -> None:
+        """Batches in the image's own order, one a core: while one is hashed, others come."""
 
         def extract(number: int, tasks: Sequence[place.Expected]) -> None:
             # What is extracted waits in the page cache to be hashed: not more than fits.
-            pool.wait(_BATCH)
+            self.pool.wait(_BATCH)
             if self.target.stopped:
                 return
             batch = f"batch-{number}"
             names = [task.name for task in tasks]
-            squashfs.extract(self.runner, image, names, self.target.staging / batch, _cores())
-            pool.give(Task(task, batch) for task in tasks)
+            squashfs.extract(self.runner, image, names, self.target.staging / batch)
+            self.pool.give((Task(task, batch) for task in tasks), done)
 
         batches = _batches(sorted(tasks, key=lambda task: task.name))
-        with ThreadPoolExecutor(_EXTRACTIONS) as threads:
+        with ThreadPoolExecutor(max(2, _cores())) as threads:
             try:
                 for future in as_completed(
                     [threads.submit(extract, *batch) for batch in enumerate(batches)]
@@ -245,6 +226,10 @@ class _Copy:
             except BaseException:
                 self.target.stop()
                 raise
+
+
+def _can_extract() -> bool:
+    return shutil.which("unsquashfs", path=environment()["PATH"]) is not None
 
 
 def _cores() -> int:
