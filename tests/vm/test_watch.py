@@ -293,3 +293,21 @@ def test_nothing_was_lost_and_a_watch_that_is_stopped_says_what_it_saw(watched: 
         assert (ended["lost"], ended["suppressed"]) == (0, 0)
         # The other one has begun anew since.
         assert ended["inside"] > (1000 if name == "file" else 0)
+
+
+def test_what_ran_after_the_watch_in_one_boot_is_reported_in_the_next(standing: Standing) -> None:
+    kept = "/var/lib/watch"
+    watch = f"{COMMAND} watch --quiet --resume {kept}/cursor --file {kept}/alerts{LINKS}"
+    wait = f"timeout 100 sh -c 'until grep -qs \"$1\" {kept}/alerts; do $2 sleep 1; done' -"
+    with standing.copied("rebooted") as boot:
+        with boot("rebooted-before") as machine:
+            machine.run(f"mkdir {kept}; cp /usr/bin/true /srv/program")
+            machine.run(
+                f"{watch} & {wait} seen '/srv/program seen;' && kill $!; wait $!;"
+                " /srv/program after-it && journalctl --sync"
+            )
+            machine.power_off()
+        with boot("rebooted-after") as machine:
+            machine.run(
+                f"! grep after-it {kept}/alerts; {watch} & {wait} after-it; kill $!; wait $!"
+            )

@@ -77,6 +77,9 @@ def run(
     watch = _watch(options, rules, sinks, runner, live=live)
     cursor = _cursor(options)
     code = 0
+    if cursor is not None and cursor.damaged:
+        message = f"{options.resume} holds no place in the journal: read from the start of the boot"
+        watch.tell(Alert("place lost", message, 3))
     try:
         for block in _source(options, runner, stop, cursor):
             watch.feed(block)
@@ -150,13 +153,19 @@ def _cursor(options: WatchOptions) -> Cursor | None:
     return Cursor(options.resume)
 
 
+def _begin(cursor: Cursor | None) -> tuple[str, ...]:
+    if cursor is not None and cursor.begin is not None:
+        return sources.after(cursor.begin)
+    return sources.BOOT if cursor is not None and cursor.damaged else sources.NOW
+
+
 def _source(
     options: WatchOptions, runner: Runner, stop: threading.Event, cursor: Cursor | None
 ) -> Iterator[bytes | mmap.mmap]:
     if options.replay is not None:
         return sources.replay(options.replay)
     if options.source == "journal":
-        return sources.journal(runner, stop, cursor.begin if cursor is not None else None)
+        return sources.journal(runner, stop, _begin(cursor))
     if options.source == "-":
         return sources.descriptor(0)
     return sources.follow(Path(options.source), stop)

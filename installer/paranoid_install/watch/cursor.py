@@ -8,6 +8,7 @@ the last place at which no event was open; what is told after it is told once mo
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from collections import deque
@@ -19,14 +20,16 @@ from paranoid_install.watch.events import LIMIT_MS
 from paranoid_install.watch.records import JOURNAL_BYTES
 
 _CURSOR = re.compile(r"[0-9a-z]+=[0-9a-f]+(?:;[a-z]=[0-9a-f]+)+")
-_EVERY = 1.0
+# Each note is flushed to the disk: seldom enough to be no load.
+_EVERY = 5.0
 _LAG = LIMIT_MS / 1000 + 1.0
 
 
 class Cursor:
     """The place that `file` keeps. `begin` is the journal's cursor to read on after, or None.
 
-    Raises SpecError for a file that cannot be read or holds something else.
+    `damaged` says that the file holds something else, so that nobody knows where the last watch
+    was. Raises SpecError for a file that cannot be read.
     """
 
     def __init__(self, file: Path, clock: Callable[[], float] = time.monotonic) -> None:
@@ -38,7 +41,9 @@ class Cursor:
         self._noted = clock()
         self._places: deque[tuple[float, bytes]] = deque()
         self.failed = 0
-        self.begin = _read(file)
+        text = _read(file)
+        self.damaged = text is not None and _CURSOR.fullmatch(text) is None
+        self.begin = None if self.damaged else text
 
     def read(self, block: bytes, *, waits: bool) -> None:
         """Take a block that has been given to the watch, an empty one as well.
@@ -78,7 +83,11 @@ class Cursor:
             return
         new = self._file.with_name(f"{self._file.name}.new")
         try:
-            new.write_text(f"{cursor}\n", encoding="ascii")
+            with new.open("w", encoding="ascii") as file:
+                file.write(f"{cursor}\n")
+                file.flush()
+                # Renamed without, it may be empty after a power cut.
+                os.fsync(file.fileno())
             new.rename(self._file)
         except OSError:
             self.failed += 1
@@ -86,11 +95,10 @@ class Cursor:
 
 def _read(file: Path) -> str | None:
     try:
-        text = file.read_text(encoding="ascii").strip()
+        return file.read_text(encoding="ascii", errors="replace").strip()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(str(file), "cannot be read", "remove it, or name another file") from error
-    if _CURSOR.fullmatch(text) is None:
-        raise SpecError(str(file), "holds no cursor of the journal", "remove it")
-    return text
+    except OSError as error:
+        raise SpecError(
+            str(file), f"cannot be read ({error.strerror})", "name another file"
+        ) from error

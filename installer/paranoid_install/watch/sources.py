@@ -101,15 +101,28 @@ def follow(path: Path, stop: threading.Event) -> Iterator[bytes]:
         file.close()
 
 
-def journal(runner: Runner, stop: threading.Event, after: str | None = None) -> Iterator[bytes]:
-    """The live journal, through `journalctl --follow`, from now on or from what came after the
-    cursor `after`. Ends when `stop` is set.
+NOW = ("--lines=0",)
+BOOT = ("--lines=all", "--boot")
+
+
+def after(cursor: str) -> tuple[str, ...]:
+    """What makes journalctl begin after the entry with this cursor, of an earlier boot perhaps.
+
+    `--follow` alone means this boot only, from systemd 250 on; what comes after it says otherwise,
+    but for 254 to 256, which do not listen.
+    """
+    return ("--lines=all", "--boot=all", f"--after-cursor={cursor}")
+
+
+def journal(runner: Runner, stop: threading.Event, begin: tuple[str, ...] = NOW) -> Iterator[bytes]:
+    """The live journal, through `journalctl --follow`. Ends when `stop` is set.
+
+    `begin` says from where on: NOW, the start of this BOOT, or `after` a cursor.
 
     journalctl writes into a FIFO, so that its output (some 4 MB/s at 1,000 executions a second)
     does not pass through the runner line by line; setpriv's death signal ends it with us.
     Raises CommandFailed when journalctl ends.
     """
-    begin = ("--lines=0",) if after is None else ("--lines=all", f"--after-cursor={after}")
     with tempfile.TemporaryDirectory(prefix="paranoid-watch-") as directory:
         fifo = Path(directory) / "journal"
         os.mkfifo(fifo, 0o600)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from paranoid_install.errors import SpecError
-from paranoid_install.runner import ShRunner
+from paranoid_install.runner import Runner, ShRunner
+from paranoid_install.watch import sources
 from paranoid_install.watch.command import WatchOptions, run
 from paranoid_install.watch.cursor import Cursor
 
@@ -62,17 +65,17 @@ def test_while_it_runs_the_place_lags_behind_what_may_still_be_open(file: Path) 
     cursor = Cursor(file, clock)
     seen = []
     for number in range(8):
-        clock.now += 1
+        clock.now += 5
         cursor.read(entry(number), waits=False)
         seen.append(Cursor(file).begin)
-    assert seen == [None, None, None, *(place(number) for number in range(5))]
+    assert seen == [None, *(place(number) for number in range(7))]
 
 
 def test_silence_lets_it_catch_up(file: Path) -> None:
     clock = Clock()
     cursor = Cursor(file, clock)
     cursor.read(entry(1), waits=False)
-    for _ in range(6):
+    for _ in range(10):
         clock.now += 1
         cursor.read(b"", waits=False)
     assert Cursor(file).begin == place(1)
@@ -99,11 +102,35 @@ def test_a_line_without_end_takes_no_memory_and_is_no_place(file: Path) -> None:
     assert Cursor(file).begin == place(2)
 
 
-@pytest.mark.parametrize("text", ["", "s=0a;i=1 --merge", "--file=/etc/shadow", "s=0a"])
-def test_a_file_that_holds_no_cursor_is_refused(file: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "s=0a;i=1 --merge", "--file=/etc/shadow", "s=0a", "\0é"])
+def test_a_file_that_holds_no_cursor_is_known_for_one(file: Path, text: str) -> None:
     file.write_text(text)
-    with pytest.raises(SpecError, match="holds no cursor"):
-        Cursor(file)
+    cursor = Cursor(file)
+    assert (cursor.begin, cursor.damaged) == (None, True)
+    assert not Cursor(file.with_name("absent")).damaged
+
+
+def test_where_the_place_is_lost_the_boot_is_read_from_its_start_and_that_is_told(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write_text("")
+    begins = []
+
+    def journal(_runner: Runner, _stop: threading.Event, begin: tuple[str, ...]) -> Iterator[bytes]:
+        begins.append(begin)
+        yield from ()
+
+    monkeypatch.setattr(sources, "journal", journal)
+    alerts = tmp_path / "alerts"
+    run(WatchOptions(resume=file, to_file=alerts, quiet=True, prove=False), ShRunner())
+    assert begins == [("--lines=all", "--boot")]
+    first, *_ = alerts.read_text().splitlines()
+    assert json.loads(first)["event"] == "place lost"
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="cannot be read"):
+        Cursor(tmp_path)
 
 
 def test_a_place_that_cannot_be_kept_is_counted(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -38,15 +38,26 @@ class Standing:
     @contextmanager
     def up(self, name: str) -> Iterator[Running]:
         """A copy of it, running. The logs are below the name, the copy goes in the end."""
+        with self.copied(name) as boot, boot(name) as up:
+            yield up
+
+    @contextmanager
+    def copied(self, name: str) -> Iterator[Callable[[str], AbstractContextManager[Running]]]:
+        """A copy of it, which each call boots, with logs below the call's name."""
         image = self.image.with_name(f"{name}.raw")
         # It is mostly holes.
         subprocess.run(["cp", "--sparse=always", self.image, image], check=True)
         machine = Machine((Disk(image, "target"),), self.lab.accel, "bios", memory_mib=1024)
         known_hosts = image.with_suffix(".known_hosts")
-        try:
-            with running(machine, self.logs / name, self.key, known_hosts) as up:
+
+        @contextmanager
+        def boot(logs: str) -> Iterator[Running]:
+            with running(machine, self.logs / logs, self.key, known_hosts) as up:
                 _carry(up)
                 yield up
+
+        try:
+            yield boot
         finally:
             image.unlink()
 
