@@ -34,8 +34,8 @@ _STORE = _LAYOUT["store"]["mountPoint"]
 _PROFILE = "/nix/var/nix/profiles/system"
 _WRAPPERS = f"{policy.load('mounts')['wrappers']['path']}/bin"
 _SET_ID = stats.S_ISUID | stats.S_ISGID
-SEARCH = 1.0
-"""Seconds of work that a search through directories may take."""
+SEARCH = 0.4
+"""Seconds of work that a search through directories may take; two share the interpreter."""
 
 
 def nix_conf(tree: Tree) -> dict[str, str]:
