@@ -298,16 +298,17 @@ def test_nothing_was_lost_and_a_watch_that_is_stopped_says_what_it_saw(watched: 
 def test_what_ran_after_the_watch_in_one_boot_is_reported_in_the_next(standing: Standing) -> None:
     kept = "/var/lib/watch"
     watch = f"{COMMAND} watch --quiet --resume {kept}/cursor --file {kept}/alerts{LINKS}"
-    wait = f"timeout 100 sh -c 'until grep -qs \"$1\" {kept}/alerts; do $2 sleep 1; done' -"
+    program = "/var/lib/watch/program"
+    wait = f"timeout 100 sh -c 'until grep -s \"$0\" {kept}/alerts; do $1; sleep 1; done'"
     with standing.copied("rebooted") as boot:
         with boot("rebooted-before") as machine:
-            machine.run(f"mkdir {kept}; cp /usr/bin/true /srv/program")
             machine.run(
-                f"{watch} & {wait} seen '/srv/program seen;' && kill $!; wait $!;"
-                " /srv/program after-it && journalctl --sync"
+                f"mount -o remount,bind,exec,nosuid,nodev /var/lib; mkdir {kept};"
+                f" cp /usr/bin/true {program}; {watch} & watch=$!; {wait} again '{program} again' && kill $watch;"
+                f" wait $watch; {program} after-it && journalctl --sync"
             )
+            assert "after-it" not in machine.run(f"cat {kept}/alerts")
             machine.power_off()
         with boot("rebooted-after") as machine:
-            machine.run(
-                f"! grep after-it {kept}/alerts; {watch} & {wait} after-it; kill $!; wait $!"
-            )
+            machine.run(f"{watch} & watch=$!; {wait} after-it true; kill $watch; wait $watch")
+            assert "after-it" in machine.run(f"cat {kept}/alerts")

@@ -159,7 +159,7 @@ class _Tree:
             )
 
     def _file(self, path: bytes, status: os.stat_result) -> None:
-        source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        source = _open(path)
         try:
             target = None if self._mirror is None else self._mirror.file(path, status, source)
             if target is None:
@@ -214,6 +214,16 @@ class _Tree:
         self._hash.update(self._pending)
         self._size += len(self._pending)
         self._pending.clear()
+
+
+def _open(path: bytes) -> int:
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        # A change of the time of access is a write to each inode (open(2), O_NOATIME).
+        return os.open(path, flags | os.O_NOATIME)
+    except PermissionError:
+        # Only the owner and root may ask for that.
+        return os.open(path, flags)
 
 
 def _write_all(target: int, data: bytes | memoryview) -> None:
