@@ -304,8 +304,9 @@ def test_what_ran_after_the_watch_in_one_boot_is_reported_in_the_next(standing: 
         with boot("rebooted-before") as machine:
             machine.run(
                 f"mount -o remount,bind,exec,nosuid,nodev /var/lib; mkdir {kept};"
-                f" cp /usr/bin/true {program}; {watch} & watch=$!; {wait} again '{program} again' && kill $watch;"
-                f" wait $watch; {program} after-it && journalctl --sync"
+                f" cp /usr/bin/true {program}; {watch} & watch=$!;"
+                f" {wait} again '{program} again' && kill $watch; wait $watch;"
+                f" {program} after-it && journalctl --sync"
             )
             assert "after-it" not in machine.run(f"cat {kept}/alerts")
             machine.power_off()
