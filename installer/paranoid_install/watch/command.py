@@ -153,19 +153,16 @@ def _cursor(options: WatchOptions) -> Cursor | None:
     return Cursor(options.resume)
 
 
-def _begin(cursor: Cursor | None) -> tuple[str, ...]:
-    if cursor is not None and cursor.begin is not None:
-        return sources.after(cursor.begin)
-    return sources.BOOT if cursor is not None and cursor.damaged else sources.NOW
-
-
 def _source(
     options: WatchOptions, runner: Runner, stop: threading.Event, cursor: Cursor | None
 ) -> Iterator[bytes | mmap.mmap]:
     if options.replay is not None:
         return sources.replay(options.replay)
     if options.source == "journal":
-        return sources.journal(runner, stop, _begin(cursor))
+        if cursor is None:
+            return sources.journal(runner, stop)
+        begin = sources.BOOT if cursor.damaged else sources.NOW
+        return sources.journal(runner, stop, begin, cursor.begin)
     if options.source == "-":
         return sources.descriptor(0)
     return sources.follow(Path(options.source), stop)

@@ -29,7 +29,6 @@ JOURNALCTL = (
     "--output-fields=MESSAGE,_TRANSPORT,_AUDIT_TYPE_NAME,_AUDIT_ID,_SOURCE_REALTIME_TIMESTAMP,_BOOT_ID",
     "--quiet",
     "--no-pager",
-    "--follow",
 )
 _FIELDS = ("_TRANSPORT=audit", "+", "_TRANSPORT=kernel")
 
@@ -102,22 +101,20 @@ def follow(path: Path, stop: threading.Event) -> Iterator[bytes]:
 
 
 NOW = ("--lines=0",)
-BOOT = ("--lines=all", "--boot")
+BOOT = ("--lines=all",)
 
 
-def after(cursor: str) -> tuple[str, ...]:
-    """What makes journalctl begin after the entry with this cursor, of an earlier boot perhaps.
-
-    `--follow` alone means this boot only, from systemd 250 on; what comes after it says otherwise,
-    but for 254 to 256, which do not listen.
-    """
-    return ("--lines=all", "--boot=all", f"--after-cursor={cursor}")
-
-
-def journal(runner: Runner, stop: threading.Event, begin: tuple[str, ...] = NOW) -> Iterator[bytes]:
+def journal(
+    runner: Runner,
+    stop: threading.Event,
+    begin: tuple[str, ...] = NOW,
+    after: str | None = None,
+) -> Iterator[bytes]:
     """The live journal, through `journalctl --follow`. Ends when `stop` is set.
 
-    `begin` says from where on: NOW, the start of this BOOT, or `after` a cursor.
+    It begins NOW or with the start of this BOOT; or after the entry with the cursor `after`, of
+    whatever boot. From systemd 250 on `--follow` means this boot only, and not every version can
+    be told otherwise: what there is already is read without it.
 
     journalctl writes into a FIFO, so that its output (some 4 MB/s at 1,000 executions a second)
     does not pass through the runner line by line; setpriv's death signal ends it with us.
@@ -127,20 +124,27 @@ def journal(runner: Runner, stop: threading.Event, begin: tuple[str, ...] = NOW)
         fifo = Path(directory) / "journal"
         os.mkfifo(fifo, 0o600)
         # Opened for both, a FIFO never waits for its other side and never ends.
+        place = Path(directory) / "cursor"
+        passes: tuple[tuple[str, ...], ...] = (("--follow", *begin),)
+        if after is not None:
+            place.write_text(after, encoding="ascii")
+            kept = f"--cursor-file={place}"
+            passes = ((kept,), ("--follow", "--lines=all", kept))
         number = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
         failure: list[InstallError] = []
         ended = threading.Event()
 
         def read() -> None:
             try:
-                runner.run(
-                    *("setpriv", "--pdeathsig", "TERM", "--", "sh", "-c", 'exec "$@" > "$0"'),
-                    str(fifo),
-                    *JOURNALCTL,
-                    *begin,
-                    *_FIELDS,
-                    timeout=None,
-                )
+                for options in passes:
+                    runner.run(
+                        *("setpriv", "--pdeathsig", "TERM", "--", "sh", "-c", 'exec "$@" > "$0"'),
+                        str(fifo),
+                        *JOURNALCTL,
+                        *options,
+                        *_FIELDS,
+                        timeout=None,
+                    )
             except InstallError as error:
                 failure.append(error)
             finally:

@@ -116,14 +116,16 @@ def test_where_the_place_is_lost_the_boot_is_read_from_its_start_and_that_is_tol
     file.write_text("")
     begins = []
 
-    def journal(_runner: Runner, _stop: threading.Event, begin: tuple[str, ...]) -> Iterator[bytes]:
-        begins.append(begin)
+    def journal(
+        _runner: Runner, _stop: threading.Event, begin: tuple[str, ...], after: str | None
+    ) -> Iterator[bytes]:
+        begins.append((begin, after))
         yield from ()
 
     monkeypatch.setattr(sources, "journal", journal)
     alerts = tmp_path / "alerts"
     run(WatchOptions(resume=file, to_file=alerts, quiet=True, prove=False), ShRunner())
-    assert begins == [("--lines=all", "--boot")]
+    assert begins == [(sources.BOOT, None)]
     first, *_ = alerts.read_text().splitlines()
     assert json.loads(first)["event"] == "place lost"
 
