@@ -16,7 +16,7 @@ class Flusher:
     idle through the copy. An error of the disk since the start is raised by `finish` as OSError.
     """
 
-    EVERY = 64 * 1024**2
+    EVERY = 192 * 1024**2
     """Bytes written after which a flush begins, unless one is under way."""
 
     def __init__(self, directory: Path) -> None:
