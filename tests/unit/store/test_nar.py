@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import itertools
 import os
@@ -158,3 +159,29 @@ def test_a_file_that_changes_under_the_reader(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match="changed while it was read: 6 bytes instead of 5"):
         nar.digest(str(path), Appends())
+
+
+def test_who_may_not_leave_the_time_of_access_alone_reads_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """open(2) allows O_NOATIME to the owner and root only."""
+    file = tmp_path / "f"
+    file.write_bytes(b"x")
+    expected = nar.digest(str(file))
+    real = os.open
+
+    def refusing(path: bytes, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_NOATIME:
+            raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), path)
+        return real(path, flags, mode)
+
+    monkeypatch.setattr(os, "open", refusing)
+    assert nar.digest(str(file)) == expected
+
+
+def test_reading_leaves_the_time_of_access_alone(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_bytes(b"x")
+    os.utime(file, (1, 1))
+    nar.digest(str(file))
+    assert file.stat().st_atime == 1
