@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from paranoid_install.errors import SpecError
+from paranoid_install.errors import CommandFailed, SpecError
 from paranoid_install.runner import Runner, ShRunner
 from paranoid_install.watch import sources
 from paranoid_install.watch.command import WatchOptions, run
@@ -145,3 +146,37 @@ def test_a_place_that_cannot_be_kept_is_counted(tmp_path: Path) -> None:
 def test_only_the_journal_is_read_on_from_a_place(file: Path) -> None:
     with pytest.raises(SpecError, match="only the journal"):
         run(WatchOptions(source="-", resume=file), ShRunner())
+
+
+def journalctl(directory: Path, script: str) -> None:
+    file = directory / "journalctl"
+    follows = 'follows() { case "$*" in *--follow*) ;; *) false ;; esac; }'
+    file.write_text(f"#!/bin/sh\n{follows}\n{script}\n")
+    file.chmod(0o755)
+
+
+def test_what_there_is_after_the_place_is_read_and_then_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the journal has lost the place's entry and nothing comes after it: journalctl
+    ends with 1 then."""
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    for ends in ("echo kept", "exit 1"):
+        journalctl(tmp_path, f'follows "$@" || {{ {ends}; exit; }}; echo followed; exec sleep 2')
+        read = b""
+        stop = threading.Event()
+        stream = sources.journal(ShRunner(), stop, after=place(1))
+        while b"followed" not in read:
+            read += next(stream)
+        stop.set()
+        assert list(stream) == []
+        assert read == (b"kept\nfollowed\n" if ends == "echo kept" else b"followed\n")
+
+
+def test_a_journal_that_cannot_be_followed_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    journalctl(tmp_path, "exit 1")
+    with pytest.raises(CommandFailed):
+        list(sources.journal(ShRunner(), threading.Event(), after=place(1)))
