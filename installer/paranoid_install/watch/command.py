@@ -79,7 +79,7 @@ def run(
     code = 0
     if cursor is not None and cursor.damaged:
         message = f"{options.resume} holds no place in the journal: read from the start of the boot"
-        watch.tell(Alert("place lost", message, 3))
+        watch.tell(Alert("gap", message, 3))
     try:
         for block in _source(options, runner, stop, cursor):
             watch.feed(block)

@@ -128,7 +128,7 @@ def test_where_the_place_is_lost_the_boot_is_read_from_its_start_and_that_is_tol
     run(WatchOptions(resume=file, to_file=alerts, quiet=True, prove=False), ShRunner())
     assert begins == [(sources.BOOT, None)]
     first, *_ = alerts.read_text().splitlines()
-    assert json.loads(first)["event"] == "place lost"
+    assert json.loads(first)["event"] == "gap"
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
