@@ -55,6 +55,80 @@ class Digest:
     size: int
 
 
+class Archive:
+    """The NAR of one tree, as it is hashed: say what the tree holds, in the archive's order.
+
+    Short strings are gathered, so that a hash call is worth its cost. Without `hashed` nothing is
+    kept, and there is no result.
+    """
+
+    def __init__(self, *, hashed: bool) -> None:
+        self.hashed = hashed
+        self._hash = hashlib.sha256()
+        self._size = 0
+        self._pending = bytearray()
+        self._depth = 0
+        self._write(_MAGIC)
+
+    def directory(self) -> None:
+        """A directory begins: an `entry` for each object in it, sorted by name, then `leave`."""
+        self._depth += 1
+        self._write(_DIRECTORY)
+
+    def entry(self, name: bytes) -> None:
+        """The next object is of this name."""
+        self._write(_ENTRY + _string(name) + _NODE)
+
+    def leave(self) -> None:
+        """The innermost directory ends."""
+        self._depth -= 1
+        self._close()
+
+    def file(self, size: int, *, executable: bool) -> None:
+        """A regular file of `size` bytes begins: `contents`, then `end`."""
+        self._write((_PROGRAM if executable else _FILE) + _LENGTH.pack(size))
+
+    def contents(self, data: bytes | memoryview) -> None:
+        """The file's next bytes."""
+        if not self.hashed:
+            return
+        if len(data) < BUFFER // 4:
+            self._write(data)
+        else:
+            self._flush()
+            self._hash.update(data)
+            self._size += len(data)
+
+    def end(self, size: int) -> None:
+        """The file, which had `size` bytes, ends."""
+        self._write(_PADDING[size % 8])
+        self._close()
+
+    def symlink(self, target: bytes) -> None:
+        """A symlink."""
+        self._write(_SYMLINK + _string(target))
+        self._close()
+
+    def finish(self) -> Digest:
+        """The result, when all is said. Not without `hashed`."""
+        self._flush()
+        return Digest(self._hash.hexdigest(), self._size)
+
+    def _close(self) -> None:
+        self._write(_CLOSE_TWICE if self._depth else _CLOSE)
+
+    def _write(self, data: bytes | memoryview) -> None:
+        if self.hashed:
+            self._pending += data
+            if len(self._pending) >= BUFFER:
+                self._flush()
+
+    def _flush(self) -> None:
+        self._hash.update(self._pending)
+        self._size += len(self._pending)
+        self._pending.clear()
+
+
 class Mirror(Protocol):
     """Acts on each object of a tree as it is read. Paths are those of the tree read."""
 
@@ -82,7 +156,7 @@ def digest(path: str | bytes, mirror: Mirror | None = None) -> Digest:
     """
     tree = _Tree(mirror, hashed=True)
     tree.add(os.fsencode(path))
-    return tree.finish()
+    return tree.archive.finish()
 
 
 def traverse(path: str | bytes, mirror: Mirror) -> None:
@@ -102,54 +176,44 @@ class _Directory:
 
 
 class _Tree:
-    """One NAR being hashed. Short strings are gathered, so that a hash call is worth its cost."""
+    """One tree being read."""
 
     def __init__(self, mirror: Mirror | None, *, hashed: bool) -> None:
-        self._hash = hashlib.sha256()
-        self._hashed = hashed
-        self._size = 0
-        self._pending = bytearray()
+        self.archive = Archive(hashed=hashed)
         self._mirror = mirror
         self._buffer: memoryview | None = None
 
-    def finish(self) -> Digest:
-        self._flush()
-        return Digest(self._hash.hexdigest(), self._size)
-
     def add(self, path: bytes) -> None:
         """Append the tree at `path`. A stack of its own: a hostile depth ends no interpreter."""
-        self._write(_MAGIC)
         parents: list[_Directory] = []
         while True:
             status = os.lstat(path)
             if stat.S_ISDIR(status.st_mode):
-                self._write(_DIRECTORY)
+                self.archive.directory()
                 if self._mirror is not None:
                     self._mirror.directory(path)
                 parents.append(_Directory(path, status))
             else:
                 self._leaf(path, status)
-                self._write(_CLOSE_TWICE if parents else _CLOSE)
             while parents and not parents[-1].names:
                 done = parents.pop()
-                self._write(_CLOSE_TWICE if parents else _CLOSE)
+                self.archive.leave()
                 if self._mirror is not None:
                     self._mirror.leave(done.path, done.status)
             if not parents:
                 return
             name = parents[-1].names.pop()
             path = parents[-1].path + b"/" + name
-            self._write(_ENTRY + _string(name) + _NODE)
+            self.archive.entry(name)
 
     def _leaf(self, path: bytes, status: os.stat_result) -> None:
         if stat.S_ISREG(status.st_mode):
-            self._write(_PROGRAM if status.st_mode & stat.S_IXUSR else _FILE)
-            self._write(_LENGTH.pack(status.st_size))
+            self.archive.file(status.st_size, executable=bool(status.st_mode & stat.S_IXUSR))
             self._file(path, status)
-            self._write(_PADDING[status.st_size % 8])
+            self.archive.end(status.st_size)
         elif stat.S_ISLNK(status.st_mode):
             target = os.readlink(path)  # noqa: PTH115 - bytes, not Paths
-            self._write(_SYMLINK + _string(target))
+            self.archive.symlink(target)
             if self._mirror is not None:
                 self._mirror.symlink(path, status, target)
         else:
@@ -163,7 +227,7 @@ class _Tree:
         try:
             target = None if self._mirror is None else self._mirror.file(path, status, source)
             if target is None:
-                if self._hashed:
+                if self.archive.hashed:
                     self._contents(path, status, source, None)
                 return
             try:
@@ -183,37 +247,23 @@ class _Tree:
             # One byte more than expected is asked for, so that a file that grew is noticed.
             data = os.read(source, size + 1)
             read = len(data)
-            self._write(data)
+            self.archive.contents(data)
             if target is not None:
-                _write_all(target, data)
+                write_all(target, data)
         else:
-            self._flush()
             if self._buffer is None:
                 self._buffer = memoryview(bytearray(BUFFER))
             read = 0
             while count := os.readv(source, [self._buffer]):
                 chunk = self._buffer[:count]
-                if self._hashed:
-                    self._hash.update(chunk)
+                self.archive.contents(chunk)
                 if target is not None:
-                    _write_all(target, chunk)
+                    write_all(target, chunk)
                 read += count
-            self._size += read
         if read != size:
             raise StoreError(
                 os.fsdecode(path), f"changed while it was read: {read} bytes instead of {size}"
             )
-
-    def _write(self, data: bytes) -> None:
-        if self._hashed:
-            self._pending += data
-            if len(self._pending) >= BUFFER:
-                self._flush()
-
-    def _flush(self) -> None:
-        self._hash.update(self._pending)
-        self._size += len(self._pending)
-        self._pending.clear()
 
 
 def _open(path: bytes) -> int:
@@ -226,7 +276,8 @@ def _open(path: bytes) -> int:
         return os.open(path, flags)
 
 
-def _write_all(target: int, data: bytes | memoryview) -> None:
+def write_all(target: int, data: bytes | memoryview) -> None:
+    """Write all of `data` to a descriptor (write(2) may take less). Raises OSError."""
     written = os.write(target, data)
     while written < len(data):
         data = data[written:]

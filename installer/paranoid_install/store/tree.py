@@ -12,15 +12,19 @@ import os
 import stat
 from pathlib import Path
 
-_TIME = (1, 1)
+TIME = (1, 1)
+"""Access and modification time of everything in a store, in seconds."""
 _TIME_NS = 1_000_000_000
+
+
+PLAIN, PROGRAM = 0o444, 0o555
+"""Permission bits of files in a store; a directory has those of a program."""
 
 
 def mode_of(status: os.stat_result) -> int:
     """Permission bits of a file or directory in a store."""
-    if stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IXUSR:
-        return 0o555
-    return 0o444
+    executable = stat.S_ISDIR(status.st_mode) or status.st_mode & stat.S_IXUSR
+    return PROGRAM if executable else PLAIN
 
 
 class Copy:
@@ -48,7 +52,7 @@ class Copy:
         self._share = None
         if status.st_nlink > 1:
             self._share = self._links + b"/%x-%x" % (status.st_dev, status.st_ino)
-            if _link(self._share, self._path):
+            if link(self._share, self._path):
                 return None
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         target = os.open(self._path, flags, mode_of(status))
@@ -65,22 +69,19 @@ class Copy:
         return target
 
     def written(self, target: int, status: os.stat_result) -> None:
-        # A look is cheaper than a change, which the journal of the file system would note.
-        if stat.S_IMODE(os.fstat(target).st_mode) != mode_of(status):
-            os.fchmod(target, mode_of(status))
-        os.utime(target, _TIME)
+        settle(target, mode_of(status))
         if self._share is not None:
-            _link(self._path, self._share)
+            link(self._path, self._share)
 
     def symlink(self, path: bytes, status: os.stat_result, target: bytes) -> None:  # noqa: ARG002
         copy = self._at(path)
         os.symlink(target, copy)  # noqa: PTH211
-        os.utime(copy, _TIME, follow_symlinks=False)
+        os.utime(copy, TIME, follow_symlinks=False)
 
     def leave(self, path: bytes, status: os.stat_result) -> None:
         copy = self._at(path)
         os.chmod(copy, mode_of(status))  # noqa: PTH101
-        os.utime(copy, _TIME)
+        os.utime(copy, TIME)
 
     def _at(self, path: bytes) -> bytes:
         return self._target + path[self._prefix :]
@@ -98,7 +99,7 @@ class Canonical:
         if stat.S_IMODE(status.st_mode) != mode_of(status):
             os.fchmod(source, mode_of(status))
         if status.st_mtime_ns != _TIME_NS:
-            os.utime(path, _TIME, follow_symlinks=False)
+            os.utime(path, TIME, follow_symlinks=False)
         return None
 
     def written(self, target: int, status: os.stat_result) -> None:
@@ -108,7 +109,7 @@ class Canonical:
         if status.st_uid != 0 or status.st_gid != 0:
             os.lchown(path, 0, 0)
         if status.st_mtime_ns != _TIME_NS:
-            os.utime(path, _TIME, follow_symlinks=False)
+            os.utime(path, TIME, follow_symlinks=False)
 
     def leave(self, path: bytes, status: os.stat_result) -> None:
         if status.st_uid != 0 or status.st_gid != 0:
@@ -116,7 +117,7 @@ class Canonical:
         if stat.S_IMODE(status.st_mode) != mode_of(status):
             os.chmod(path, mode_of(status))  # noqa: PTH101
         if status.st_mtime_ns != _TIME_NS:
-            os.utime(path, _TIME)
+            os.utime(path, TIME)
 
 
 def _copy_in_kernel(source: int, target: int, size: int) -> bool:
@@ -146,7 +147,15 @@ def _copy_in_kernel(source: int, target: int, size: int) -> bool:
     return True
 
 
-def _link(existing: bytes, new: bytes) -> bool:
+def settle(target: int, mode: int) -> None:
+    """Give a file that is written the metadata of a store: the owner is who writes, root."""
+    # A look is cheaper than a change, which the journal of the file system would note.
+    if stat.S_IMODE(os.fstat(target).st_mode) != mode:
+        os.fchmod(target, mode)
+    os.utime(target, TIME)
+
+
+def link(existing: bytes, new: bytes) -> bool:
     """True if `new` names the same inode now; False where that is not to be had."""
     try:
         os.link(existing, new, follow_symlinks=False)
