@@ -159,7 +159,4 @@ def machine() -> dict[str, str | int]:
         "kernel": os.uname().release,
         "python": sys.version.split()[0],
         "nix": run("nix-store", "--version").strip(),
-        "unsquashfs": subprocess.run(
-            ["unsquashfs", "-version"], capture_output=True, text=True, check=False
-        ).stdout.splitlines()[0],
     }

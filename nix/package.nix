@@ -14,7 +14,6 @@
   nixos-install-tools,
   openssh,
   parted,
-  squashfsTools,
   systemd,
   util-linux,
   # Source of nix-community/impermanence, at the revision that flake.lock pins.
@@ -62,7 +61,9 @@ python3Packages.buildPythonApplication {
     python3Packages.tree-sitter
     python3Packages.tree-sitter-grammars.tree-sitter-nix
     python3Packages.typer
-  ];
+  ]
+  # In the standard library from there on.
+  ++ lib.optional (python3Packages.pythonOlder "3.14") python3Packages.backports-zstd;
 
   # Its upper bound is for speed alone, and nixpkgs has one version.
   pythonRelaxDeps = [ "typer" ];
@@ -102,7 +103,6 @@ python3Packages.buildPythonApplication {
       nixos-install-tools
       openssh
       parted
-      squashfsTools
       systemd
       util-linux
     ])

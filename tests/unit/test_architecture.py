@@ -19,6 +19,8 @@ _ONLY = {
     "typer": ("cli.py", "cli_verify.py", "cli_watch.py"),
     "tree_sitter": ("hardware.py",),
     "tree_sitter_nix": ("hardware.py",),
+    "backports": ("store/decompression.py",),
+    "compression": ("store/decompression.py",),
     "subprocess": (),
 }
 # What a pure or low module must not know of: everything that acts or shows.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
+import time
 from pathlib import Path
 from types import TracebackType
 
@@ -16,25 +17,17 @@ class Flusher:
     idle through the copy. An error of the disk since the start is raised by `finish` as OSError.
     """
 
-    EVERY = 192 * 1024**2
-    """Bytes written after which a flush begins, unless one is under way."""
+    PAUSE = 0.3
+    """Seconds between two flushes; longer on a slow disk, as long as the last one took, so that
+    half of the time it writes what the copy itself asks for."""
 
     def __init__(self, directory: Path) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
         self._file = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._wake = threading.Semaphore(0)
-        self._ended = False
-        self._pending = 0
+        self._stop = threading.Event()
         self._error: OSError | None = None
         self._thread = threading.Thread(target=self._loop, name="flusher")
         self._thread.start()
-
-    def wrote(self, size: int) -> None:
-        """Count `size` bytes as written."""
-        self._pending += size
-        if self._pending >= self.EVERY:
-            self._pending = 0
-            self._wake.release()
 
     def __enter__(self) -> Flusher:
         return self
@@ -50,8 +43,7 @@ class Flusher:
     def close(self) -> None:
         """Stop without a last flush. Harmless after `finish`."""
         if self._file >= 0:
-            self._ended = True
-            self._wake.release()
+            self._stop.set()
             self._thread.join()
             os.close(self._file)
             self._file = -1
@@ -59,8 +51,7 @@ class Flusher:
     def finish(self) -> None:
         """Flush all and stop; raises the first OSError met since the start."""
         try:
-            self._ended = True
-            self._wake.release()
+            self._stop.set()
             self._thread.join()
             self._flush()
         finally:
@@ -69,13 +60,11 @@ class Flusher:
             raise self._error
 
     def _loop(self) -> None:
-        while True:
-            self._wake.acquire()
-            while self._wake.acquire(blocking=False):
-                pass
-            if self._ended:
-                return
+        pause = self.PAUSE
+        while not self._stop.wait(pause):
+            start = time.monotonic()
             self._flush()
+            pause = max(self.PAUSE, time.monotonic() - start)
 
     def _flush(self) -> None:
         if self._libc.syncfs(self._file) != 0 and self._error is None:

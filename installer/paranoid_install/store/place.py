@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from paranoid_install.store import nar, tree
+from paranoid_install.store import extract, nar, squashfs, tree
 from paranoid_install.store.errors import StoreError
 
 STAGING = ".paranoid-install"
@@ -79,15 +79,16 @@ def copy(source: Path, target: Target, expected: Expected, *, verify: bool) -> N
     _rename(made, target, expected)
 
 
-def adopt(made: Path, target: Target, expected: Expected, *, verify: bool) -> None:
-    """Put what was extracted at `made`, on the target's file system, into place.
-
-    Its metadata become those of a store. Raises StoreError on a mismatch.
-    """
+def unpack(image: squashfs.Reader, target: Target, expected: Expected, *, verify: bool) -> None:
+    """Write the path from an image's root and put it into place; otherwise as `copy`."""
+    made = target.staging / expected.name
+    position = image.root.get(os.fsencode(expected.name))
+    if position is None:
+        raise StoreError(f"/nix/store/{expected.name}", f"is not in {image.path}")
+    archive = nar.Archive(hashed=verify)
+    extract.write(image, position, made, target.staging / _LINKS, archive)
     if verify:
-        _compare(made, nar.digest(os.fspath(made), tree.Canonical()), expected)
-    else:
-        nar.traverse(os.fspath(made), tree.Canonical())
+        _compare(image.path / expected.name, archive.finish(), expected)
     _rename(made, target, expected)
 
 

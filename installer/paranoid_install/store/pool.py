@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import queue
 import sys
-import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -16,9 +16,6 @@ from paranoid_install.runner import Runner
 from paranoid_install.store import place, worker
 from paranoid_install.store.errors import StoreError
 from paranoid_install.store.worker import Task
-
-_PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
-
 
 Done = Callable[[str], None]
 """Receives the name of a path that was made; from another thread."""
@@ -34,6 +31,7 @@ class Pool:
         self,
         runner: Runner,
         source: Path,
+        image: Path | None,
         target: place.Target,
         processes: int,
         *,
@@ -42,31 +40,23 @@ class Pool:
         self._target = target
         self._failure: dict[str, str] | None = None
         self._lines: queue.Queue[str | None] = queue.Queue()
-        self._left: dict[str, tuple[int, Done]] = {}
-        self._changed = threading.Condition()
+        self._left: dict[str, Done] = {}
         self._thread = ThreadPoolExecutor(1)
         self._end: Future[object] = self._thread.submit(
             runner.run,
             *(sys.executable, "-S", "-P", "-m", "paranoid_install.store.worker"),
-            *worker.arguments(source, target, processes, verify=verify),
+            *worker.arguments(source, image, target, processes, verify=verify),
             stdin=self._lines,
             timeout=None,
             on_line=self._hear,
-            env={"PYTHONPATH": _PACKAGE_PARENT},
+            env=_environment(),
         )
-        self._end.add_done_callback(self._ended)
 
-    def give(self, tasks: Iterable[Task], done: Done) -> None:
-        """Have these made, in this order as far as one can speak of one."""
-        for task in tasks:
-            with self._changed:
-                self._left[task.expected.name] = task.expected.size, done
-            self._lines.put(task.line())
-
-    def wait(self, most: int) -> None:
-        """Return when no more than `most` bytes of NAR are still to be made, or none ever will."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._bytes() <= most or self._end.done())
+    def give(self, run: Sequence[Task], done: Done) -> None:
+        """Have one process make these, at most worker.RUN, in this order."""
+        for task in run:
+            self._left[task.expected.name] = done
+        self._lines.put(worker.line(run))
 
     def finish(self) -> None:
         """No more will be given; return when all is made.
@@ -99,16 +89,17 @@ class Pool:
         message = json.loads(line) if line.startswith("{") else {}
         if "done" in message:
             name = message["done"]
-            self._left[name][1](name)
-            with self._changed:
-                del self._left[name]
-                self._changed.notify_all()
+            self._left.pop(name)(name)
         elif "subject" in message and self._failure is None:
             self._failure = message
 
-    def _bytes(self) -> int:
-        return sum(size for size, _ in self._left.values())
 
-    def _ended(self, _: object) -> None:
-        with self._changed:
-            self._changed.notify_all()
+def _environment() -> dict[str, str]:
+    here = str(Path(__file__).resolve().parents[2])
+    return {
+        # Its interpreter looks for no site-packages: what it imports is where we have it.
+        "PYTHONPATH": os.pathsep.join([here, *filter(None, sys.path)]),
+        # glibc would give each block's memory back, to fault it in again (mallopt(3)).
+        "MALLOC_MMAP_THRESHOLD_": str(32 * 1024**2),
+        "MALLOC_TRIM_THRESHOLD_": str(64 * 1024**2),
+    }

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from paranoid_install.store import nar, place
+from paranoid_install.store import nar, place, squashfs
 from paranoid_install.store.errors import StoreError
+from tests.unit.store.images import squash
 
 NAME = "0" * 32 + "-hello"
 
@@ -65,17 +66,21 @@ def test_unverified_it_is_copied_all_the_same(
     assert not place.is_complete(target, hello)
 
 
-def test_what_was_extracted_is_checked_before_it_is_in_place(
-    target: place.Target, hello: place.Expected
+def test_what_comes_from_an_image_is_checked_before_it_is_in_place(
+    source: Path, target: place.Target, hello: place.Expected, tmp_path: Path
 ) -> None:
-    made = target.staging / "batch" / NAME
-    made.mkdir(parents=True)
-    (made / "file").write_bytes(b"hell")
-    with pytest.raises(StoreError, match="damaged"):
-        place.adopt(made, target, hello, verify=True)
-    (made / "file").chmod(0o644)
-    (made / "file").write_bytes(b"hello")
-    place.adopt(made, target, hello, verify=True)
+    good = squash(source, tmp_path / "good.squashfs")
+    (source / NAME / "file").write_bytes(b"hell")
+    bad = squash(source, tmp_path / "bad.squashfs")
+    with (
+        squashfs.Reader(bad) as image,
+        pytest.raises(StoreError, match=f"^/nix/store/{NAME}: damaged: the NAR of {bad}/{NAME}"),
+    ):
+        place.unpack(image, target, hello, verify=True)
+    assert names(target.store) == [place.STAGING]
+    target.open()
+    with squashfs.Reader(good) as image:
+        place.unpack(image, target, hello, verify=True)
     assert place.is_complete(target, hello)
 
 

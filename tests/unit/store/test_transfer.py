@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from paranoid_install import store
 from paranoid_install.errors import CommandFailed
-from paranoid_install.store import nar, place, transfer
+from paranoid_install.store import nar, place, transfer, worker
 from tests.unit.store.recording import Recording
 
 A = "/nix/store/" + "0" * 32 + "-a"
@@ -110,14 +110,22 @@ def test_the_second_run_copies_only_what_is_not_whole(live: Path, tmp_path: Path
     assert nar.digest(f"{tmp_path}/mnt{A}") == nar.digest(f"{live}{A}")
 
 
-sizes = st.lists(st.integers(1, 2**31), max_size=60)
+sizes = st.lists(st.integers(1, 2**28), max_size=60)
 
 
-def tasks(of: list[int]) -> list[place.Expected]:
+def paths(of: list[int]) -> list[place.Expected]:
     return [place.Expected(f"{i:032}-x", "", size) for i, size in enumerate(of)]
 
 
 @given(sizes)
-def test_batches_are_all_the_paths_in_order(of: list[int]) -> None:
-    batches = transfer._batches(tasks(of))
-    assert list(itertools.chain(*batches)) == tasks(of)
+def test_runs_are_all_the_paths_large_ones_first_then_in_order(of: list[int]) -> None:
+    runs = transfer.image_runs(paths(of))
+    given = list(itertools.chain(*runs))
+    assert sorted(given, key=lambda path: path.name) == paths(of)
+    alone = [path for path in given if path.size >= transfer.LARGE]
+    assert given[: len(alone)] == sorted(alone, key=lambda path: path.size, reverse=True)
+    assert [[path] for path in alone] == runs[: len(alone)]
+    assert given[len(alone) :] == [path for path in paths(of) if path.size < transfer.LARGE]
+    for run in runs[len(alone) :]:
+        assert 1 <= len(run) <= worker.RUN
+        assert sum(path.size for path in run[:-1]) < transfer.RUN

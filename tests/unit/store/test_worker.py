@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import select
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +18,8 @@ from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import ShRunner
 from paranoid_install.store import StoreError, nar, place, worker
 from paranoid_install.store.pool import Pool
-from paranoid_install.store.worker import Task
+from paranoid_install.store.worker import Origin, Task
+from tests.unit.store.images import squash
 
 LIMIT = 60
 """Seconds after which a program hangs."""
@@ -48,13 +51,18 @@ def expected(path: Path) -> place.Expected:
 
 
 def program(
-    source: Path, target: place.Target, given: list[Task], processes: int = 3
+    source: Path,
+    target: place.Target,
+    given: list[Task],
+    processes: int = 3,
+    image: Path | None = None,
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "paranoid_install.store.worker",
-         *worker.arguments(source, target, processes, verify=True)],
-        input="".join(task.line() for task in given), capture_output=True, text=True, check=False,
-        timeout=LIMIT, env={"PYTHONPATH": str(Path(paranoid_install.__file__).parents[1])},
+         *worker.arguments(source, image, target, processes, verify=True)],
+        input="".join(worker.line([task]) for task in given),
+        capture_output=True, text=True, check=False, timeout=LIMIT,
+        env={"PYTHONPATH": str(Path(paranoid_install.__file__).parents[1])},
     )  # fmt: skip
 
 
@@ -71,13 +79,51 @@ def test_each_path_is_made_once_and_told(
         assert expected(target.store / task.expected.name) == task.expected
 
 
-def test_what_was_extracted_is_adopted(source: Path, target: place.Target) -> None:
+def test_a_path_is_made_from_the_image_if_that_is_said(
+    source: Path, target: place.Target, tmp_path: Path
+) -> None:
+    from_image, from_directory = tasks(source)[:2]
+    image = squash(source, tmp_path / "store.squashfs")
+    shutil.rmtree(source / from_image.expected.name)
+    given = [Task(from_image.expected, Origin.IMAGE), from_directory]
+    assert program(source, target, given, image=image).returncode == 0
+    for task in given:
+        assert expected(target.store / task.expected.name) == task.expected
+
+
+def test_a_damaged_path_of_an_image_is_named(
+    source: Path, target: place.Target, tmp_path: Path
+) -> None:
     task = tasks(source)[0]
-    batch = target.staging / "batch-1"
-    batch.mkdir()
-    (source / task.expected.name).rename(batch / task.expected.name)
-    assert program(source, target, [Task(task.expected, "batch-1")]).returncode == 0
-    assert expected(target.store / task.expected.name) == task.expected
+    (source / task.expected.name / "f").write_text("other", encoding="ascii")
+    image = squash(source, tmp_path / "store.squashfs")
+    done = program(source, target, [Task(task.expected, Origin.IMAGE)], image=image)
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert answer["subject"] == f"/nix/store/{task.expected.name}"
+    assert f"the NAR of {image}/{task.expected.name} has" in answer["problem"]
+
+
+def test_a_path_that_an_image_has_not_got_is_named(
+    source: Path, target: place.Target, tmp_path: Path
+) -> None:
+    task = tasks(source)[0]
+    shutil.rmtree(source / task.expected.name)
+    image = squash(source, tmp_path / "store.squashfs")
+    done = program(source, target, [Task(task.expected, Origin.IMAGE)], image=image)
+    assert json.loads(done.stdout)["problem"] == f"is not in {image}"
+
+
+def test_an_image_that_cannot_be_read_is_named(
+    source: Path, target: place.Target, tmp_path: Path
+) -> None:
+    image = squash(source, tmp_path / "store.squashfs")
+    image.write_bytes(image.read_bytes()[:200])
+    done = program(source, target, [], image=image)
+    assert done.returncode == 1
+    answer = json.loads(done.stdout)
+    assert answer["subject"] == str(image)
+    assert answer["problem"].startswith("damaged: it ends before byte")
 
 
 def test_a_damaged_path_is_named_and_nothing_further_begins(
@@ -109,10 +155,10 @@ KILLED = """
 import os, signal, sys
 from paranoid_install.store import place, worker
 
-def make(source, target, task, *, verify):
+def make(self, task):
     os.kill(os.getpid(), signal.SIGKILL)
 
-worker.make = make
+worker.Maker.make = make
 sys.exit(worker.main(sys.argv[1:]))
 """
 
@@ -120,8 +166,8 @@ sys.exit(worker.main(sys.argv[1:]))
 def test_a_process_that_is_killed_is_a_failure(source: Path, target: place.Target) -> None:
     given = tasks(source)
     done = subprocess.run(
-        [sys.executable, "-c", KILLED, *worker.arguments(source, target, 2, verify=True)],
-        input="".join(task.line() for task in given) * 50, capture_output=True, text=True,
+        [sys.executable, "-c", KILLED, *worker.arguments(source, None, target, 2, verify=True)],
+        input="".join(worker.line([task]) for task in given) * 50, capture_output=True, text=True,
         check=False, timeout=LIMIT,
         env={"PYTHONPATH": str(Path(paranoid_install.__file__).parents[1])},
     )  # fmt: skip
@@ -135,10 +181,8 @@ def test_a_process_that_is_killed_is_a_failure(source: Path, target: place.Targe
 def test_a_pool_takes_tasks_as_they_come(source: Path, target: place.Target) -> None:
     first, *others = tasks(source)
     done: list[str] = []
-    with Pool(ShRunner(), source, target, 2, verify=True) as pool:
+    with Pool(ShRunner(), source, None, target, 2, verify=True) as pool:
         pool.give([first], done.append)
-        pool.wait(0)
-        assert done == [first.expected.name]
         pool.give(others, done.append)
         pool.finish()
     assert sorted(done) == [task.expected.name for task in [first, *others]]
@@ -147,9 +191,8 @@ def test_a_pool_takes_tasks_as_they_come(source: Path, target: place.Target) -> 
 def test_a_pool_says_what_its_program_said(source: Path, target: place.Target) -> None:
     task = tasks(source)[0]
     (source / task.expected.name / "f").write_text("other", encoding="ascii")
-    with Pool(ShRunner(), source, target, 2, verify=True) as pool:
+    with Pool(ShRunner(), source, None, target, 2, verify=True) as pool:
         pool.give([task], print)
-        pool.wait(0)
         with pytest.raises(StoreError, match="damaged: "):
             pool.finish()
 
@@ -158,16 +201,15 @@ def test_a_pool_whose_program_is_gone_neither_waits_nor_hides_it(
     source: Path, target: place.Target, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.executable", "/nonexistent/python")
-    with Pool(ShRunner(), source, target, 2, verify=True) as pool:
+    with Pool(ShRunner(), source, None, target, 2, verify=True) as pool:
         pool.give(tasks(source), print)
-        pool.wait(0)
         with pytest.raises(CommandFailed, match="missing"):
             pool.finish()
 
 
 def test_a_pool_that_is_left_begins_nothing_further(source: Path, target: place.Target) -> None:
     def interrupted() -> None:
-        with Pool(ShRunner(), source, target, 2, verify=True) as pool:
+        with Pool(ShRunner(), source, None, target, 2, verify=True) as pool:
             pool.give(tasks(source), print)
             raise KeyboardInterrupt
 
@@ -181,8 +223,10 @@ names = st.from_regex(
 )
 
 
-@given(names, st.integers(1, 2**62), st.sampled_from([worker.HERE, "batch-0", "batch-1234"]))
-def test_a_line_is_read_as_it_was_written(name: str, size: int, batch: str) -> None:
-    task = Task(place.Expected(name, "0" * 64, size), batch)
-    assert worker.parse(task.line()) == task
-    assert len(task.line()) < 4096
+named = st.builds(place.Expected, names, st.just("0" * 64), st.integers(1, 2**40))
+
+
+@given(st.lists(st.builds(Task, named, st.sampled_from(Origin)), max_size=worker.RUN))
+def test_a_line_is_read_as_it_was_written(run: list[Task]) -> None:
+    assert worker.parse(worker.line(run)) == run
+    assert len(worker.line(run)) <= select.PIPE_BUF
