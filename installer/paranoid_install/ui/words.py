@@ -28,13 +28,18 @@ def sentence(kind: str, data: Data) -> str:
     return _SENTENCES[kind](data) if kind in _SENTENCES else ""
 
 
+LEFT = "left to nixos-install"
+"""store.Method.LEFT; the store is imported by an install alone."""
+
+
 def _store(data: Data) -> str:
-    if data["reason"]:
-        return f"the store is left to nixos-install: {data['reason']}"
+    if data["method"] == LEFT:
+        return f"the store is {LEFT}: {data['reason']}"
     how = "verified" if data["verified"] else "not verified"
+    why = f"; slowly, through its mount: {data['reason']}" if data["reason"] else ""
     return (
         f"{data['copied']} of {data['paths']} store paths copied ({data['method']}, {how}), "
-        f"{human(data['bytes'])} in {data['seconds']:.1f} s"
+        f"{human(data['bytes'])} in {data['seconds']:.1f} s{why}"
     )
 
 
