@@ -6,6 +6,7 @@ Prints tables, writes every sample to speed.json, and draws speed.svg and growth
 from __future__ import annotations
 
 import argparse
+import random
 import statistics
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -77,15 +78,21 @@ def _sources(shape: corpus.Shape, scratch: Path) -> Iterator[tuple[scene.Source,
 def compare(
     source: scene.Source, scratch: Path, blob: Path, runs: int, only: Sequence[str] | None
 ) -> report.Comparison:
-    """Every way in turn, then all again: a load that comes and goes meets each of them."""
+    """Every way in turn, then all again: a load that comes and goes meets each of them.
+
+    The order is another each time: what ran before leaves the memory in its state, and a run after
+    `dd` takes a tenth longer than one after any other.
+    """
     shape = source.corpus.shape
     compared = report.Comparison(shape.name, source.kind, shape.paths, shape.files, shape.bytes)
     ways = methods.all_of(source, scratch / "root", blob)
     ways = [way for way in ways if not only or way.name in only]
+    compared.samples |= {way.name: [] for way in ways}
+    order = random.Random(shape.seed)
     for number in range(runs):
-        for way in ways:
+        for way in order.sample(ways, len(ways)):
             sample = measure.once(way, source, scratch, check=number == 0)
-            compared.samples.setdefault(way.name, []).append(sample)
+            compared.samples[way.name].append(sample)
             print(
                 f"{source.corpus.shape.name} {source.kind} {way.name}: {sample.wall:.2f} s",
                 flush=True,

@@ -1,7 +1,7 @@
 """One copy by this installer: `python -m bench.ours TOPLEVEL ROOT STORE [--no-verify]`.
 
-With `--wait` it is an installer that has come to this step: it has run a program, as it has run
-parted and mkfs by then, says that it is ready, and begins when standard input says so.
+With `--wait` it is an installer that has come to this step: it has asked for the closure, to see
+whether the disk has room for it, says that it is ready, and begins when standard input says so.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def main() -> None:
     asked = parser.parse_args()
     runner = ShRunner()
     if asked.wait:
-        runner.run("true")
+        store.size(runner, asked.toplevel, store=asked.store)
         print(READY, flush=True)
         sys.stdin.readline()
     report = store.put(

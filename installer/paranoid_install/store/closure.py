@@ -50,6 +50,10 @@ class PathInfo:
         return "\n".join((*fields, str(len(self.references)), *self.references, ""))
 
 
+_known: dict[tuple[str, str], tuple[PathInfo, ...]] = {}
+"""What was read, by toplevel and store."""
+
+
 class Unavailable(StoreError):
     """The source store has no such closure, or cannot be asked."""
 
@@ -62,8 +66,15 @@ def is_store_path(path: str) -> bool:
 def read(runner: Runner, toplevel: str, store: str = "auto") -> tuple[PathInfo, ...]:
     """The closure of `toplevel`, what is referred to first, from the store at the URI `store`.
 
+    A program asks once: while a path is valid, neither its hash nor what it refers to changes.
     Raises Unavailable if the store has not got it, StoreError if its answer makes no sense.
     """
+    if (toplevel, store) not in _known:
+        _known[toplevel, store] = _ask(runner, toplevel, store)
+    return _known[toplevel, store]
+
+
+def _ask(runner: Runner, toplevel: str, store: str) -> tuple[PathInfo, ...]:
     if not is_store_path(toplevel):
         raise StoreError(toplevel, f"not a store path; give one like {STORE}/HASH-NAME")
     try:

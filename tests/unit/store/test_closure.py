@@ -87,6 +87,23 @@ def test_two_programs_are_run_and_the_store_is_named() -> None:
     ]
 
 
+def test_each_closure_is_asked_for_once() -> None:
+    runner = Recording({("--requisites",): f"{A}\n{B}\n", ("--dump-db",): DUMP})
+    first = closure.read(runner, B, "/live")
+    assert closure.read(runner, B, "/live") == first
+    assert len(runner.calls) == 2
+    closure.read(runner, B, "/other")
+    assert len(runner.calls) == 4
+
+
+def test_a_store_that_had_no_answer_is_asked_again() -> None:
+    failure = CommandFailed(("nix-store",), "exit code 1", 1, ("error: busy",))
+    with pytest.raises(closure.Unavailable):
+        closure.read(Recording({("--requisites",): failure}), B)
+    runner = Recording({("--requisites",): f"{A}\n{B}\n", ("--dump-db",): DUMP})
+    assert len(closure.read(runner, B)) == 2
+
+
 def test_a_store_without_the_path_is_unavailable_with_nixs_words() -> None:
     words = f"error: path '{B}' is not valid"
     failure = CommandFailed(("nix-store",), "exit code 1", 1, ("warning: x", words))
