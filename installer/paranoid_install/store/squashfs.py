@@ -15,7 +15,6 @@ import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import NamedTuple
 
 from paranoid_install.store import decompression
@@ -163,17 +162,6 @@ class Reader:
     def close(self) -> None:
         """Close the image."""
         os.close(self._file)
-
-    def __enter__(self) -> Reader:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _root(self) -> Directory:
         block, offset = divmod(self._superblock.root, 1 << 16)

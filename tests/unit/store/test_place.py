@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -73,13 +74,13 @@ def test_what_comes_from_an_image_is_checked_before_it_is_in_place(
     (source / NAME / "file").write_bytes(b"hell")
     bad = squash(source, tmp_path / "bad.squashfs")
     with (
-        squashfs.Reader(bad) as image,
+        closing(squashfs.Reader(bad)) as image,
         pytest.raises(StoreError, match=f"^/nix/store/{NAME}: damaged: the NAR of {bad}/{NAME}"),
     ):
         place.unpack(image, target, hello, verify=True)
     assert names(target.store) == [place.STAGING]
     target.open()
-    with squashfs.Reader(good) as image:
+    with closing(squashfs.Reader(good)) as image:
         place.unpack(image, target, hello, verify=True)
     assert place.is_complete(target, hello)
 

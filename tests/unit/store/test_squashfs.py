@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,7 +52,7 @@ def extracted(image: Path, target: Path, *, hashed: bool = True) -> nar.Digest |
     """The whole of the path `p`, written to target/p; its hash on the way."""
     (target / "links").mkdir(parents=True, exist_ok=True)
     archive = nar.Archive(hashed=hashed)
-    with squashfs.Reader(image) as reader:
+    with closing(squashfs.Reader(image)) as reader:
         if b"p" not in reader.root:
             raise StoreError("p", f"is not in {image}")
         extract.write(reader, reader.root[b"p"], target / "p", target / "links", archive)
@@ -146,7 +147,7 @@ def test_a_name_that_leaves_the_directory_is_refused(tmp_path: Path, name: bytes
 def test_a_directory_inside_itself_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store/p/inner/innermost").mkdir(parents=True)
     image = squash(tmp_path / "store", tmp_path / "image", "-noI")
-    with squashfs.Reader(image) as reader:
+    with closing(squashfs.Reader(image)) as reader:
         top = reader.root[b"p"]
         node = reader.node(top)
         assert isinstance(node, squashfs.Directory)
