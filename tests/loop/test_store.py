@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bench import corpus
-from paranoid_install import store
+from paranoid_install import orphans, store
 from paranoid_install.runner import ShRunner
 from paranoid_install.store import closure, nar, place
 
@@ -347,14 +347,15 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from paranoid_install import store
+from paranoid_install.orphans import Marking
 from paranoid_install.runner import ShRunner
 
 def progress(bytes_done, bytes_total, paths_done, paths_total):
     if paths_done >= 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
-store.put(ShRunner(), sys.argv[1], Path(sys.argv[2]), store=sys.argv[3], workers=1,
-          progress=progress)
+store.put(Marking(ShRunner(), sys.argv[2]), sys.argv[1], Path(sys.argv[2]), store=sys.argv[3],
+          workers=1, progress=progress)
 """
 
 
@@ -369,6 +370,8 @@ def test_a_killed_run_is_taken_up_path_by_path(
     )  # fmt: skip
     assert done.returncode == -signal.SIGKILL
     assert (target / "nix/store" / place.STAGING).exists()
+    # As an install does first: the worker was not killed, and may be at work on a path.
+    assert orphans.end(str(target)) == ()
     report = put(source, target)
     assert report.skipped >= 5
     assert report.copied == len(source.paths) - report.skipped
