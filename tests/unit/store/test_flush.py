@@ -34,7 +34,10 @@ class Disk:
         return 0
 
 
-def test_a_short_copy_is_flushed_once_at_the_end(tmp_path: Path) -> None:
+def test_a_short_copy_is_flushed_once_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Flusher, "PAUSE", LIMIT)
     with Flusher(tmp_path) as flusher:
         disk = Disk(0)
         flusher._libc = disk  # type: ignore[assignment]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import select
 import shutil
 import subprocess
@@ -180,12 +181,13 @@ def test_a_process_that_is_killed_is_a_failure(source: Path, target: place.Targe
 
 def test_a_pool_takes_tasks_as_they_come(source: Path, target: place.Target) -> None:
     first, *others = tasks(source)
-    done: list[str] = []
+    done: queue.Queue[str] = queue.Queue()
     with Pool(ShRunner(), source, None, target, 2, verify=True) as pool:
-        pool.give([first], done.append)
-        pool.give(others, done.append)
+        pool.give([first], done.put)
+        assert done.get(timeout=LIMIT) == first.expected.name
+        pool.give(others, done.put)
         pool.finish()
-    assert sorted(done) == [task.expected.name for task in [first, *others]]
+    assert sorted(done.queue) == [task.expected.name for task in others]
 
 
 def test_a_pool_says_what_its_program_said(source: Path, target: place.Target) -> None:
