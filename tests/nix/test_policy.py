@@ -57,7 +57,7 @@ class TestSysctl:
     @pytest.mark.parametrize(
         ("key", "value"),
         [
-            ("vm.memfd_noexec", 2),
+            ("vm.memfd_noexec", 1),
             ("kernel.kptr_restrict", 2),
             ("kernel.yama.ptrace_scope", 2),
             ("kernel.io_uring_disabled", 2),
@@ -215,6 +215,12 @@ def test_only_root_is_trusted_by_nix() -> None:
     assert nix["settings"]["sandbox"]
     assert nix["settings"]["require-sigs"]
     assert not nix["settings"]["sandbox-fallback"]
+
+
+def test_no_setting_of_nix_is_one_of_its_experiments() -> None:
+    """NixOS builds nix.conf only if nix takes all of it, and flakes are not switched on there."""
+    experiments = {"accept-flake-config", "commit-lock-file-summary", "flake-registry"}
+    assert not experiments & set(policy.load("nix")["settings"])
 
 
 def test_the_two_ways_in_are_two_networks() -> None:
