@@ -70,7 +70,9 @@
 
     # The machine is not known.
     hardware.enableAllHardware = true;
-    hardware.enableRedistributableFirmware = lib.mkDefault (config.paranoid.image.systems == [ ]);
+    # It is for what downloads something; a system that is baked in brings its own. Stronger than
+    # the plain definition of enableAllHardware, weaker than a person's mkForce.
+    hardware.enableRedistributableFirmware = lib.mkOverride 90 (config.paranoid.image.systems == [ ]);
     boot.supportedFilesystems = {
       ext4 = true;
       vfat = true;
