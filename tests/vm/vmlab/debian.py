@@ -7,6 +7,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from packaging.requirements import Requirement
+
 from tests.vm.vmlab import cache
 from tests.vm.vmlab.process import LabError, run
 
@@ -16,6 +18,8 @@ PACKAGES = cache.REPOSITORY / "tests/vm/live/packages.txt"
 KERNEL = "linux-image-cloud-amd64"
 
 _SOURCES = ("/etc/apt/sources.list.d/debian.sources", "/etc/apt/sources.list")
+
+_KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 # Neither is read by anything in the VM, and both cost time to write.
 _UNWANTED = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*", "/usr/share/info/*")
@@ -73,10 +77,15 @@ def _make(work: Path) -> None:
     shutil.rmtree(tree)
 
 
-def bootstrap(tree: Path, packages: list[str], *options: str) -> None:
-    """A root of the host's release with these packages; `options` are mmdebstrap's."""
+def bootstrap(tree: Path, packages: list[str], *options: str, suite: str = "") -> None:
+    """A root with these packages, of `suite` or of the host's release.
+
+    `options` are mmdebstrap's.
+    """
     excluded = [f"--dpkgopt=path-exclude={path}" for path in _UNWANTED]
     source = [path for path in _SOURCES if Path(path).exists()][:1]
+    if suite:
+        source = [f"deb [signed-by={_KEYRING}] {mirror()} {suite} main"]
     run(
         "mmdebstrap",
         "--mode=root",
@@ -86,7 +95,7 @@ def bootstrap(tree: Path, packages: list[str], *options: str) -> None:
         '--aptopt=Acquire::Languages "none"',
         *excluded,
         *options,
-        release(),
+        suite or release(),
         tree,
         *source,
         seconds=900,
@@ -145,21 +154,45 @@ def libraries(tree: Path, program: str) -> dict[str, Path]:
     return found
 
 
+def mirror() -> str:
+    """The address of the Debian archive that this machine's apt uses."""
+    lines = run(
+        "apt-get", "indextargets", "--format", "$(REPO_URI) $(ORIGIN) $(COMPONENT)",
+        "Created-By: Packages",
+    )  # fmt: skip
+    for line in lines.splitlines():
+        address, origin, component = line.split()
+        if origin == "Debian" and component == "main":
+            return address
+    raise LabError("apt knows no archive of Debian: run apt-get update")
+
+
 def install_python(tree: Path) -> None:
     """The installer's dependencies, as wheels for the root's own Python."""
-    found = run(
-        "chroot", tree, "python3", "-c",
-        "import site, sys; print(*sys.version_info[:2], sep='.'); print(site.getsitepackages()[0])",
-    )  # fmt: skip
-    version, site = found.split()
+    question = "import site; print(site.getsitepackages()[0])"
+    site = run("chroot", tree, "python3", "-c", question).strip()
+    install_wheels(tree, tree / site.lstrip("/"))
+    run("chroot", tree, "python3", "-m", "compileall", "-q", site)
+
+
+def install_wheels(tree: Path, target: Path) -> None:
+    """The installer's dependencies for the Python of `tree`, in a directory."""
+    question = "import sys; print(*sys.version_info[:2], sep='.')"
+    version = run("chroot", tree, "python3", "-c", question).strip()
+    requirements = [Requirement(line) for line in python_dependencies()]
+    # pip itself would judge by the Python that runs it.
+    needed = [
+        str(requirement)
+        for requirement in requirements
+        if requirement.marker is None or requirement.marker.evaluate({"python_version": version})
+    ]
     run(
         sys.executable, "-m", "pip", "install", "--quiet", "--no-compile",
         "--no-warn-script-location",
         "--python-version", version, "--only-binary", ":all:",
-        "--target", tree / site.lstrip("/"), *python_dependencies(),
+        "--target", target, *needed,
         seconds=600,
     )  # fmt: skip
-    run("chroot", tree, "python3", "-m", "compileall", "-q", site)
 
 
 def _squash(tree: Path, image: Path) -> None:

@@ -1,0 +1,1 @@
+"""A real NixOS without a binary cache: nixpkgs' own derivations, built over Debian's programs."""

@@ -1,0 +1,28 @@
+# What every machine of the lab has beside the configuration under test: a network that QEMU gives,
+# a serial line to see both menus and both stages, and a user to watch the map of ids with.
+{ lib, ... }:
+{
+  # A fixed address: Debian's dhcpcd wants a user that NixOS has not, and dies in its sandbox.
+  networking.useDHCP = lib.mkForce false;
+  networking.useNetworkd = true;
+  systemd.network.networks."10-lab" = {
+    matchConfig.Type = "ether";
+    address = [ "10.0.2.15/24" ];
+  };
+  systemd.network.wait-online.enable = false;
+  services.resolved.enable = false;
+
+  boot.kernelParams = [ "console=ttyS0,115200n8" ];
+  boot.loader.grub.extraConfig = ''
+    serial --unit=0 --speed=115200
+    terminal_input console serial
+    terminal_output console serial
+  '';
+
+  # Its number stands nowhere but in /var/lib/nixos.
+  users.users.unnumbered = {
+    isSystemUser = true;
+    group = "unnumbered";
+  };
+  users.groups.unnumbered = { };
+}

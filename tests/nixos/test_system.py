@@ -1,0 +1,155 @@
+"""A real NixOS: installed by the real image, booted by its own boot loader, observed, rebuilt.
+
+The observations are those that the stand-in has to stand, and some that only NixOS can.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.nixos.lab.build import Built, Place
+from tests.vm.conftest import LOGS
+from tests.vm.observations import *  # noqa: F403 # the tests
+from tests.vm.observations import PROGRAMS, Scene, on_stage
+from tests.vm.vmlab import qemu
+from tests.vm.vmlab.lab import blank_disk
+from tests.vm.vmlab.process import LabError
+from tests.vm.vmlab.qemu import Disk, Machine
+from tests.vm.vmlab.running import Running
+
+INSTALL_SECONDS = 900
+"""Limit from the image's power-on to the machine's power-off, under TCG on a busy machine."""
+
+DISK_MIB = 6144
+
+RESTARTING: dict[str, str] = {}
+"""Units that systemd has to start anew, and why."""
+
+ERRORS: dict[str, str] = {}
+"""Lines of the journal at priority `err` or worse, and why they are there."""
+
+FINDINGS: dict[str, tuple[str, str]] = {}
+"""Checks of `verify` that do not pass: their status, and why."""
+
+
+@pytest.fixture(scope="module", params=["bios", "uefi"])
+def scene(
+    request: pytest.FixtureRequest,
+    place: Place,
+    built: Callable[[str], Built],
+    accelerator: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Scene]:
+    firmware: str = request.param
+    logs = LOGS / f"nixos-{firmware}"
+    shutil.rmtree(logs, ignore_errors=True)
+    disk = Disk(blank_disk(tmp_path_factory.mktemp("nixos") / "disk.raw", DISK_MIB), "target")
+    [image] = built("iso").outside.glob("iso/*.iso")
+    medium = Disk(image, "medium", "cd", read_only=True)
+    qemu.attend(
+        Machine((disk, medium), accelerator, firmware, memory_mib=2048),
+        logs / "install",
+        INSTALL_SECONDS,
+    )
+    machine = Machine((disk,), accelerator, firmware, memory_mib=1024)
+    said = qemu.console(logs / "install")
+    boots = 2 if request.config.getoption("--full") else 1
+    failed_before = request.session.testsfailed
+    with on_stage(machine, logs, place.key, said, boots) as scene:
+        yield scene
+    disk.image.unlink()
+    if request.session.testsfailed == failed_before:
+        shutil.rmtree(logs)
+
+
+def test_the_message_bus_lives(machine: Running) -> None:
+    """switch-to-configuration and systemctl reboot talk to systemd by it."""
+    assert machine.run("busctl --no-pager call org.freedesktop.systemd1 /org/freedesktop/systemd1"
+                       " org.freedesktop.DBus.Peer Ping") == ""  # fmt: skip
+    assert machine.run("systemctl show -P ActiveState dbus-broker.service") == "active\n"
+
+
+def test_no_unit_is_started_again_and_again(machine: Running) -> None:
+    shown = machine.run("systemctl show --type=service --all --property=Id --property=NRestarts")
+    units = [dict(line.split("=", 1) for line in unit.splitlines()) for unit in shown.split("\n\n")]
+    found = {unit["Id"]: unit["NRestarts"] for unit in units if "Id" in unit}
+    assert found
+    assert {name for name, count in found.items() if count != "0"} <= set(RESTARTING)
+
+
+def test_the_journal_has_no_error_but_those_with_a_reason(machine: Running) -> None:
+    lines = machine.run(
+        "journalctl --no-pager --boot --priority=err --output=cat _TRANSPORT=journal"
+        " + _TRANSPORT=stdout + _TRANSPORT=kernel"
+    ).splitlines()
+    assert [line for line in lines if not any(re.search(known, line) for known in ERRORS)] == []
+
+
+def test_a_start_from_outside_the_store_is_told(machine: Running) -> None:
+    machine.ssh(f"{PROGRAMS} cp $true /srv/brought && /srv/brought")
+    machine.run(
+        "timeout 60 sh -c 'until journalctl --boot --no-pager --unit=paranoid-watch --output=cat |"
+        " grep --quiet /srv/brought; do sleep 0.5; done'"
+    )
+
+
+def test_verify_finds_nothing_but_what_the_table_names(machine: Running) -> None:
+    done = machine.ssh("paranoid-install verify --json")
+    report = json.loads(done.stdout)
+    found = {
+        check["id"]: check["status"]
+        for check in report["checks"]
+        if check["status"] not in ("pass", "not-applicable")
+    }
+    assert found == {name: status for name, (status, _) in FINDINGS.items()}
+
+
+class TestARebuild:
+    """A changed system, pushed to the machine and switched to, and the way back."""
+
+    @pytest.fixture(scope="class")
+    def changed(self, scene: Scene, place: Place, built: Callable[[str], Built]) -> Iterator[str]:
+        firmware = scene.machine.run("[ -d /sys/firmware/efi ] && echo uefi || echo bios").strip()
+        system = built(f"changed.{firmware}")
+        before = scene.machine.run("readlink -f /run/current-system").strip()
+        push(place, system.path, scene.machine)
+        yield system.path
+        scene.machine.run(f"{before}/bin/switch-to-configuration switch")
+
+    def test_switching_ends_well(self, scene: Scene, changed: str) -> None:
+        machine = scene.machine
+        machine.run(f"nix-env --profile /nix/var/nix/profiles/system --set {changed}")
+        done = machine.ssh(f"{changed}/bin/switch-to-configuration switch")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert machine.run("readlink -f /run/current-system").strip() == changed
+
+    def test_what_was_changed_is_in_force(self, machine: Running) -> None:
+        assert machine.run("sysctl -n net.ipv4.ip_default_ttl") == "63\n"
+        assert machine.run("id -un newcomer") == "newcomer\n"
+        assert machine.run("systemctl is-active beat.service") == "active\n"
+
+    def test_the_boot_menu_has_both_generations(self, machine: Running) -> None:
+        menu = machine.run("cat /boot/grub/grub.cfg /boot/loader/entries/*.conf 2> /dev/null; true")
+        assert re.search(r"(?i)(generation|configuration) 1\\b", menu), menu
+        assert re.search(r"(?i)(generation|configuration) 2\\b", menu), menu
+
+
+def push(place: Place, path: str, machine: Running) -> None:
+    """Copy what the machine has not of a closure into its store, as nix-copy-closure does."""
+    closure = place.root.run("nix-store", "--query", "--requisites", path).split()
+    there = set(machine.run("ls -d /nix/store/*").split())
+    missing = [one for one in closure if one not in there]
+    export = place.root.argv("nix-store", "--export", *missing)
+    into = machine.argv("ssh", destination=("root@127.0.0.1", "nix-store --import > /dev/null"))
+    with subprocess.Popen(export, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as exporting:
+        done = subprocess.run(
+            into, stdin=exporting.stdout, capture_output=True, text=True, check=False, timeout=600
+        )
+    if exporting.returncode != 0 or done.returncode != 0:
+        raise LabError(f"{path} did not reach the machine: {done.stderr}")
