@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paranoid_install.errors import CommandFailed
+from paranoid_install.held import Identity, file_of_loop, identity_of
 from paranoid_install.mounts import MountEntry, mount_table, swap_devices
 from paranoid_install.runner import Runner
 
@@ -40,7 +41,8 @@ class Disk:
     names of what is stacked on it; both with its partitions'. `live` says why the running system
     depends on it. `signatures` is None when they were not read; `installed` says when
     paranoid-install has put a system there, `left_over` that all it holds is what a run that was
-    cut off has made.
+    cut off has made. `identity` is what tells it from any other that takes its name; None for an
+    image file that is not there yet.
     """
 
     path: str
@@ -60,6 +62,7 @@ class Disk:
     signatures: tuple[Signature, ...] | None = None
     installed: str = ""
     left_over: bool = False
+    identity: Identity | None = None
 
     @property
     def token(self) -> str:
@@ -98,6 +101,7 @@ def image(path: str, size: int) -> Disk:
         kind="image",
         read_only=exists and not os.access(path, os.W_OK),
         holders=tuple(_loops_of(file)) if exists else (),
+        identity=identity_of(path) if exists else None,
     )
 
 
@@ -112,11 +116,12 @@ def resolve(path: str) -> str:
     return str(real)
 
 
-def probe(runner: Runner, disk: Disk, parts: Iterable[str] = ()) -> Disk:
+def probe(runner: Runner, disk: Disk, parts: Iterable[str] = (), *, claimed: bool = False) -> Disk:
     """The disk with its signatures and the signatures of its partitions `parts` (device nodes).
 
     wipefs(8) and blkid(8) report a disk whose first sector cannot be read as blank, so both
-    ends are read here first. Raises CommandFailed.
+    ends are read here first. `claimed` says that this run itself has claimed it. Raises
+    CommandFailed.
     """
     if disk.kind == "image" and not Path(disk.path).exists():
         return replace(disk, signatures=())
@@ -124,7 +129,8 @@ def probe(runner: Runner, disk: Disk, parts: Iterable[str] = ()) -> Disk:
     if unreadable:
         return replace(disk, unreadable=unreadable)
     try:
-        if not (disk.mounted or disk.swap or disk.holders) and _is_claimed(disk.path):
+        free = not (disk.mounted or disk.swap or disk.holders or claimed)
+        if free and _is_claimed(disk.path):
             disk = replace(disk, holders=("the kernel",))
     except OSError as error:  # it went away between the two looks
         return replace(disk, unreadable=error.strerror or str(error))
@@ -245,6 +251,7 @@ def _describe(
         swap=tuple(sorted(nodes & swaps)),
         holders=tuple(sorted(h for n in children for h in _entries(_class(n) / "holders"))),
         live=next((live[n] for n in children if n in live), ""),
+        identity=Identity(f"device {_dev_number(name)}", _number(device, "diskseq"), size),
     )
 
 
@@ -313,12 +320,10 @@ def _mount_of(path: str, mounts: tuple[MountEntry, ...]) -> MountEntry | None:
 
 
 def _loops_of(file: Path) -> list[str]:
-    real = str(file.resolve())
-    return [
-        node.name
-        for node in sorted(_CLASS.iterdir())
-        if node.name.startswith("loop") and _attribute(node, "loop/backing_file") == real
-    ]
+    """The loop devices of a file, by its inode: it may have more names than one."""
+    number = identity_of(str(file)).number
+    attached = [n.name for n in sorted(_CLASS.glob("loop*")) if (n / "loop").is_dir()]
+    return [name for name in attached if file_of_loop(f"/dev/{name}") == number]
 
 
 def _unreadable(disk: Disk) -> str:

@@ -28,7 +28,9 @@ from paranoid_install.actions import (
     NoteTable,
     PatchHardware,
     Run,
+    SameDisk,
     ScanPartitions,
+    ShareDisk,
     WaitForNodes,
     WriteFile,
     WriteRecord,
@@ -160,7 +162,8 @@ class _Build:
         }
 
     def guard(self) -> tuple[Action, ...]:
-        return (CheckDisk(self._found.disk, needs_of(self._spec, self._layout)),)
+        disk = self._found.disk
+        return (SameDisk(disk.path), CheckDisk(disk, needs_of(self._spec, self._layout)))
 
     def partition(self) -> tuple[Action, ...]:
         return tuple(self._partition())
@@ -171,6 +174,7 @@ class _Build:
             yield CreateImage(disk.path, disk.size)
             yield AttachLoop(disk.path)
             yield ScanPartitions()
+        yield SameDisk(self._device)
         if disk.signatures:
             # Partitions first: their signatures would show through the new table.
             yield Run(("wipefs", "--all", "--force", *self._found.partitions, self._device))
@@ -179,11 +183,16 @@ class _Build:
         yield WaitForNodes(
             tuple(partition_path(self._device, p.number) for p in self._layout.partitions)
         )
+        yield ShareDisk(self._device)
 
     def format(self) -> tuple[Action, ...]:
         return tuple(
-            Run(layouts.mkfs_command(self._device, partition))
+            action
             for partition in self._layout.partitions
+            for action in (
+                SameDisk(self._device),
+                Run(layouts.mkfs_command(self._device, partition)),
+            )
         )
 
     def mount(self) -> tuple[Action, ...]:
@@ -312,6 +321,7 @@ class _Build:
         if self._installs_grub():
             boot = root + self._layout.boot.mount_point
             target = ("--target=i386-pc", f"--boot-directory={boot}")
+            actions.append(SameDisk(self._device))
             actions.append(Run(("grub-install", *target, self._device), seconds=300))
         return tuple(actions)
 

@@ -312,13 +312,16 @@ def _in_use(root: str) -> bool:
     return mounted or (path.is_dir() and any(path.iterdir()))
 
 
-def as_it_is(runner: Runner, disk: Disk) -> Disk:
-    """The same disk as it is now, looked at again. Raises RefusedError when it is gone."""
+def as_it_is(runner: Runner, disk: Disk, *, claimed: bool) -> Disk:
+    """The same disk as it is now, looked at again. Raises RefusedError when it is gone.
+
+    `claimed` says that this run itself holds it exclusively.
+    """
     if disk.kind == "image":
         return disks.probe(runner, disks.image(disk.path, disk.size))
     found = disks.scan()
     now = _named(disk.path, found)
-    return disks.probe(runner, now, disks.partitions_of(now, found))
+    return disks.probe(runner, now, disks.partitions_of(now, found), claimed=claimed)
 
 
 MINIMUM_ROOT = 64 * MIB

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 from paranoid_install.actions import Machine
 from paranoid_install.disks import Disk, Signature
 from paranoid_install.errors import CommandFailed
+from paranoid_install.held import Held, Identity
 from paranoid_install.journal import Event, Journal
 from paranoid_install.layout import Firmware, layout
 from paranoid_install.runner import SECONDS, Line, Result, Stdin
@@ -135,7 +137,30 @@ def installing(root: Path) -> Recorder:
     )
 
 
+class Pretended(Held):
+    """A disk that nobody has: it is held by name alone."""
+
+    def check(self) -> None:
+        """It is always the same."""
+
+    def share(self) -> None:
+        """No one else asks for it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def pretend(path: str) -> Held:
+    return Pretended(path, os.open(path, os.O_RDWR) if Path(path).is_file() else -1, Identity(path))
+
+
+class _Holding(dict[str, Held]):
+    def __missing__(self, path: str) -> Held:
+        return pretend(path)
+
+
 def acting(runner: Recorder) -> tuple[Machine, list[Event]]:
     """A machine that acts through the recorder, and the events as they come."""
     events: list[Event] = []
-    return Machine(runner, Journal([events.append]), lambda _line: None), events
+    machine = Machine(runner, Journal([events.append]), lambda _line: None, hold=pretend)
+    return machine, events

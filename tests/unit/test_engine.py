@@ -35,6 +35,7 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     monkeypatch.setattr("paranoid_install.disks.wait_for_nodes", wait_by_runner)
     image = replace(BLANK, path=str(tmp_path / "x.img"), kind="image", size=4 * 1024**3,
                     serial="", wwn="", model="")  # fmt: skip
+    monkeypatch.setattr("paranoid_install.actions.disk.file_of_loop", lambda _device: image.path)
     root = str(tmp_path / "root")
     return make(request(root=root, then="poweroff"), machine_found(image, memory=None))
 
@@ -257,11 +258,11 @@ def test_a_refusal_before_destruction_stays_a_refusal() -> None:
     assert log.lines == []
 
 
-def test_the_last_moment_is_before_the_first_destructive_step_and_once() -> None:
+def test_the_last_moment_is_before_the_last_look_at_the_disk_and_once() -> None:
     log = Log()
     steps = [Step(n, "", (log.action(n),), n in "bc") for n in "abcd"]
     engine.run(of(*steps), acting(Recorder())[0], lambda step: log.lines.append(f"? {step.id}"))
-    assert log.lines == ["a", "? b", "b", "c", "d"]
+    assert log.lines == ["? b", "a", "b", "c", "d"]
 
 
 def test_stopping_the_countdown_leaves_the_disk_untouched() -> None:

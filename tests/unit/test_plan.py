@@ -120,7 +120,10 @@ def test_a_disk_that_holds_something_is_wiped_partitions_first() -> None:
 def test_no_command_before_partition_writes() -> None:
     steps = make(request(wipe="QM0001"), machine_found(holding("gpt"))).steps
     early = [a.line for s in steps[:2] for a in s.actions]
-    assert early == ["wipefs --no-act /dev/vda"]
+    assert early == [
+        "test /dev/vda -ef /proc/self/fd/DISK",
+        "wipefs --no-act /dev/vda",
+    ]
 
 
 def test_the_plan_is_json_and_holds_no_hash_of_a_password() -> None:

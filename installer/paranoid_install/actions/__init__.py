@@ -13,7 +13,9 @@ from paranoid_install.actions.disk import (
     CreateImage,
     DetachLoop,
     NoteTable,
+    SameDisk,
     ScanPartitions,
+    ShareDisk,
     WaitForNodes,
 )
 from paranoid_install.actions.files import (
@@ -54,7 +56,9 @@ __all__ = [
     "NoteTable",
     "PatchHardware",
     "Run",
+    "SameDisk",
     "ScanPartitions",
+    "ShareDisk",
     "Unmount",
     "WaitForNodes",
     "WriteFile",
