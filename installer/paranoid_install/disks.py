@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import re
 import stat
@@ -18,7 +16,6 @@ from paranoid_install.mounts import MountEntry, mount_table, swap_devices
 from paranoid_install.runner import Runner
 
 _SECTOR = 512
-_PROBE = 4096
 _CLASS = Path("/sys/class/block")
 _MEMORY_MODULE = 256 * 1024**2
 
@@ -41,8 +38,9 @@ class Disk:
     names of what is stacked on it; both with its partitions'. `live` says why the running system
     depends on it. `signatures` is None when they were not read; `installed` says when
     paranoid-install has put a system there, `left_over` that all it holds is what a run that was
-    cut off has made. `identity` is what tells it from any other that takes its name; None for an
-    image file that is not there yet.
+    cut off has made. `data` says where there is something though no signature was
+    found. `identity` is what tells it from any other that takes its name; None for an image file
+    that is not there yet.
     """
 
     path: str
@@ -62,6 +60,7 @@ class Disk:
     signatures: tuple[Signature, ...] | None = None
     installed: str = ""
     left_over: bool = False
+    data: str = ""
     identity: Identity | None = None
 
     @property
@@ -88,7 +87,23 @@ def scan() -> tuple[Disk, ...]:
         size = _number(device, "size") * _SECTOR
         if size:
             disks.append(_describe(device, size, mounts, swaps, live))
-    return tuple(disks)
+    return tuple(replace(d, links=own_links(d, disks)) for d in disks)
+
+
+def own_links(disk: Disk, disks: Iterable[Disk]) -> tuple[str, ...]:
+    """The links that lead to this disk and are claimed by no other.
+
+    Of two disks with one serial udev lets the link lead to either, and may change its mind.
+    """
+    others = {link for d in disks if d.path != disk.path for link in d.links}
+    return tuple(link for link in disk.links if link not in others and _leads_to(link, disk.path))
+
+
+def _leads_to(link: str, node: str) -> bool:
+    try:
+        return resolve(link) == node
+    except OSError:
+        return False
 
 
 def image(path: str, size: int) -> Disk:
@@ -114,57 +129,6 @@ def resolve(path: str) -> str:
     if not stat.S_ISBLK(real.stat().st_mode):
         raise OSError(f"{path} is not a block device")
     return str(real)
-
-
-def probe(runner: Runner, disk: Disk, parts: Iterable[str] = (), *, claimed: bool = False) -> Disk:
-    """The disk with its signatures and the signatures of its partitions `parts` (device nodes).
-
-    wipefs(8) and blkid(8) report a disk whose first sector cannot be read as blank, so both
-    ends are read here first. `claimed` says that this run itself has claimed it. Raises
-    CommandFailed.
-    """
-    if disk.kind == "image" and not Path(disk.path).exists():
-        return replace(disk, signatures=())
-    unreadable = _unreadable(disk)
-    if unreadable:
-        return replace(disk, unreadable=unreadable)
-    try:
-        free = not (disk.mounted or disk.swap or disk.holders or claimed)
-        if free and _is_claimed(disk.path):
-            disk = replace(disk, holders=("the kernel",))
-    except OSError as error:  # it went away between the two looks
-        return replace(disk, unreadable=error.strerror or str(error))
-    result = runner.run("wipefs", "--no-act", "--json", disk.path, *parts)
-    if not result.stdout.strip():
-        # Some versions print nothing for a blank disk; blkid says so by its exit code, 2.
-        runner.run("blkid", "--probe", disk.path, ok=(2,))
-        return replace(disk, signatures=())
-    return replace(disk, signatures=parse_wipefs(result.stdout, disk.path))
-
-
-def table_id(runner: Runner, path: str) -> str:
-    """The random id of the partition table on a disk, without a cache; empty where there is none.
-
-    Raises CommandFailed.
-    """
-    argv = ("blkid", "--probe", "--match-tag", "PTUUID", "--output", "value", path)
-    # blkid(8): 2 says that nothing was found.
-    return runner.run(*argv, ok=(0, 2)).stdout.strip()
-
-
-def parse_wipefs(text: str, path: str) -> tuple[Signature, ...]:
-    """Read `wipefs --json`. Raises CommandFailed for any other output: unknown is not blank."""
-    try:
-        rows = json.loads(text)["signatures"]
-        if not isinstance(rows, list):
-            raise TypeError("not a list")  # noqa: TRY301
-        return tuple(
-            Signature(str(r["device"]), str(r["type"]), str(r.get("label") or "")) for r in rows
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        argv = ("wipefs", "--no-act", "--json", path)
-        problem = f"printed what is not a list of signatures ({error})"
-        raise CommandFailed(argv, problem, 0, tuple(text.splitlines()[-20:])) from error
 
 
 def wait_for_nodes(runner: Runner, paths: tuple[str, ...], seconds: int = 15) -> None:
@@ -324,35 +288,6 @@ def _loops_of(file: Path) -> list[str]:
     number = identity_of(str(file)).number
     attached = [n.name for n in sorted(_CLASS.glob("loop*")) if (n / "loop").is_dir()]
     return [name for name in attached if file_of_loop(f"/dev/{name}") == number]
-
-
-def _unreadable(disk: Disk) -> str:
-    """Why the first or the last 4 KiB cannot be read; empty when they can."""
-    try:
-        with open(disk.path, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered on purpose
-            for offset in (0, max(0, disk.size - _PROBE)):
-                os.posix_fadvise(file.fileno(), offset, _PROBE, os.POSIX_FADV_DONTNEED)
-                read = len(os.pread(file.fileno(), min(_PROBE, disk.size), offset))
-                if read < min(_PROBE, disk.size):
-                    return f"only {read} bytes could be read at byte {offset}"
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
-
-
-def _is_claimed(path: str) -> bool:
-    """Whether the kernel holds the device or a part of it exclusively (open(2), O_EXCL).
-
-    Mounts of btrfs and ZFS have device numbers of their own, so the mount table does not show
-    which disks they are on; a member of a pool may be named nowhere at all.
-    """
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        return True
-    return False
 
 
 def _class(name: str) -> Path:

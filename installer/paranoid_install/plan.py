@@ -14,6 +14,7 @@ from paranoid_install.actions import (
     Action,
     AttachLoop,
     CheckDisk,
+    CheckFileSystem,
     CheckInstalled,
     CopyClosure,
     CreateImage,
@@ -183,6 +184,12 @@ class _Build:
         yield WaitForNodes(
             tuple(partition_path(self._device, p.number) for p in self._layout.partitions)
         )
+        for partition in self._layout.partitions:
+            # What lay at its ends before would be found beside the new file system. While the
+            # disk is claimed nobody can assemble it.
+            yield Run(
+                ("wipefs", "--all", "--force", partition_path(self._device, partition.number))
+            )
         yield ShareDisk(self._device)
 
     def format(self) -> tuple[Action, ...]:
@@ -191,7 +198,12 @@ class _Build:
             for partition in self._layout.partitions
             for action in (
                 SameDisk(self._device),
-                Run(layouts.mkfs_command(self._device, partition)),
+                Run(layouts.mkfs_command(self._device, partition), seconds=None),
+                CheckFileSystem(
+                    partition_path(self._device, partition.number),
+                    partition.fs_type,
+                    partition.label,
+                ),
             )
         )
 
@@ -256,10 +268,7 @@ class _Build:
 
         `nodev` for an image: on this machine its disk has another name than on its own.
         """
-        if self._image:
-            return "nodev"
-        stable = [link for link in self._found.disk.links if link.startswith("/dev/disk/by-id/")]
-        return stable[0] if stable else self._found.disk.path
+        return "nodev" if self._image else guard.stable_name(self._found.disk)
 
     def identity_title(self) -> str:
         if self._spec.seal:
@@ -293,7 +302,8 @@ class _Build:
 
     def _sync(self) -> Action:
         """A step is done when it is on the disk: a resume after a power cut relies on it."""
-        return Run(("sync", "--file-system", self._spec.root + self._layout.nix.mount_point))
+        place = self._spec.root + self._layout.nix.mount_point
+        return Run(("sync", "--file-system", place), seconds=None)
 
     def store(self) -> tuple[Action, ...]:
         if self._found.system is None:
@@ -356,11 +366,11 @@ class _Build:
             ("sealed", self._spec.seal),
         )
         actions: list[Action] = [
-            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=600),
-            Run(("sync", "--file-system", root + layout.boot.mount_point), seconds=600),
+            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=None),
+            Run(("sync", "--file-system", root + layout.boot.mount_point), seconds=None),
             # Last of all that is written: where it is, there is a whole system.
             WriteRecord(root, f"{layout.record}/{record.NAME}", static),
-            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=600),
+            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=None),
         ]
         held = [*mounts] if not self._image else [AttachLoop(self._found.disk.path), *mounts]
         actions += [a.undo for a in reversed(held) if a.undo is not None]

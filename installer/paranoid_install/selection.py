@@ -230,16 +230,21 @@ def _unreadable(disk: Disk, _needs: Needs) -> Refusal | None:
 
 
 def _not_blank(disk: Disk, needs: Needs) -> Refusal | None:
-    if not disk.signatures or needs.wipe == disk.token or disk.left_over:
+    if needs.wipe == disk.token or disk.left_over or not (disk.signatures or disk.data):
         return None
     found = ", ".join(
-        dict.fromkeys(_name(s.type) + (f" {s.label!r}" if s.label else "") for s in disk.signatures)
+        dict.fromkeys(
+            _name(s.type) + (f" {s.label!r}" if s.label else "") for s in disk.signatures or ()
+        )
     )
     given = f" (--wipe {needs.wipe} names another)" if needs.wipe else ""
     if disk.installed:
         problem = f"holds the system that paranoid-install put there at {disk.installed}{given}"
         remedy = f"boot it, or to erase all of it say --wipe {disk.token}"
         return Refusal("installed", problem, remedy)
+    if not disk.signatures:
+        problem = f"holds data of no known kind ({disk.data}){given}"
+        return Refusal("unknown-data", problem, f"to erase all of it say --wipe {disk.token}")
     return Refusal(
         "not-blank",
         f"is not blank: {found}{given}",

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paranoid_install import disks, keys, record
+from paranoid_install import contents, disks, keys, record
 from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError, SpecError
 from paranoid_install.layout import Firmware, Layout, layout
@@ -152,7 +152,7 @@ def _probe(
     runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout, journal: str = ""
 ) -> Disk:
     """The disk with what it holds, when it was installed by us before, and if not to the end."""
-    probed = disks.probe(runner, disk, disks.partitions_of(disk, found))
+    probed = contents.probe(runner, disk, disks.partitions_of(disk, found))
     device = nix_partition(probed, plan)
     kept = ""
     if device is not None:
@@ -162,7 +162,7 @@ def _probe(
         kept = record.text_on(runner, device, on_nix(plan, record.JOURNAL))
     if not (journal or kept) or not _may_be_ours(probed, plan):
         return probed
-    table = disks.table_id(runner, probed.path)
+    table = contents.table_id(runner, probed.path)
     ours = cut_off(journal, table, this_boot=True) or cut_off(kept, table, this_boot=False)
     return replace(probed, left_over=ours)
 
@@ -318,10 +318,10 @@ def as_it_is(runner: Runner, disk: Disk, *, claimed: bool) -> Disk:
     `claimed` says that this run itself holds it exclusively.
     """
     if disk.kind == "image":
-        return disks.probe(runner, disks.image(disk.path, disk.size))
+        return contents.probe(runner, disks.image(disk.path, disk.size))
     found = disks.scan()
     now = _named(disk.path, found)
-    return disks.probe(runner, now, disks.partitions_of(now, found), claimed=claimed)
+    return contents.probe(runner, now, disks.partitions_of(now, found), claimed=claimed)
 
 
 MINIMUM_ROOT = 64 * MIB

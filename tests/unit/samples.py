@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -28,6 +29,7 @@ BLANK = Disk(
     serial="QM0001",
     wwn="0x5000c500a1b2c3d4",
     model="QEMU HARDDISK",
+    links=("/dev/disk/by-id/virtio-QM0001", "/dev/disk/by-path/pci-0000:00:04.0"),
     signatures=(),
 )
 
@@ -81,7 +83,7 @@ def holding(*signatures: str, disk: Disk = BLANK) -> Disk:
 class Recorder:
     """Runs nothing: writes down, does what the program would have left, or fails on demand."""
 
-    answers: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[str, str | Callable[[tuple[str, ...]], str]] = field(default_factory=dict)
     effects: Mapping[str, Callable[[tuple[str, ...]], None]] = field(default_factory=dict)
     fail: Callable[[int, tuple[str, ...]], BaseException | None] = lambda _number, _argv: None
     calls: list[tuple[str, ...]] = field(default_factory=list)
@@ -103,7 +105,8 @@ class Recorder:
             raise error
         if argv[0] in self.effects:
             self.effects[argv[0]](argv)
-        return Result(argv, 0, self.answers.get(argv[0], ""), 0.0)
+        answer = self.answers.get(argv[0], "")
+        return Result(argv, 0, answer if isinstance(answer, str) else answer(argv), 0.0)
 
 
 def failed(*argv: str) -> CommandFailed:
@@ -127,9 +130,23 @@ def installing(root: Path) -> Recorder:
         (root / "boot/grub").mkdir()
         (root / "boot/grub/grub.cfg").touch()
 
+    def label(argv: tuple[str, ...]) -> str:
+        return {"1": "boot", "2": "nix"}.get(argv[-1][-1:], "")
+
+    def signatures(argv: tuple[str, ...]) -> str:
+        if "--json" not in argv or not argv[-1].startswith("/dev/loop7p"):
+            return ""
+        row = {"device": argv[-1], "type": "ext4", "label": label(argv)}
+        return json.dumps({"signatures": [row]})
+
+    def file_system(argv: tuple[str, ...]) -> str:
+        known = f"TYPE=ext4\nLABEL={label(argv)}\nUUID=0-0\n"
+        return known if "export" in argv else "aba661da\n"
+
     return Recorder(
         answers={
-            "blkid": "aba661da\n",
+            "blkid": file_system,
+            "wipefs": signatures,
             "losetup": "/dev/loop7\n",
             "ssh-keygen": "256 SHA256:abc root (ED25519)\n",
         },

@@ -45,15 +45,17 @@ def test_the_whole_plan_word_for_word(name: str, firmware: Firmware) -> None:
     disk, device, part = DISKS[name]
     bios = firmware == "bios"
     boot_type, vfat = ("ext4", "") if bios else ("vfat", "--options fmask=0077,dmask=0077 ")
-    mkfs_boot = "mkfs.ext4 -q -F -L boot" if bios else "mkfs.vfat -F 32 -n boot"
+    mkfs_boot = "mkfs.ext4 -q -F -E nodiscard -L boot" if bios else "mkfs.vfat -F 32 -n boot"
     keygen = "ssh-keygen -q -t {} -N  -C  -f /mnt/nix/persist/etc/ssh/ssh_host_{}_key"
     nixos_install = "nixos-install --root /mnt --no-root-passwd --no-channel-copy"
     binds = ("/etc/nixos", "/srv", "/var/lib", "/var/log")
     grub = f"grub-install --target=i386-pc --boot-directory=/mnt/boot {device}"
     expected = [
         f"parted --script --align optimal {device} {BIOS_TABLE if bios else UEFI_TABLE}",
+        f"wipefs --all --force {part}1",
+        f"wipefs --all --force {part}2",
         f"{mkfs_boot} {part}1",
-        f"mkfs.ext4 -q -F -L nix {part}2",
+        f"mkfs.ext4 -q -F -E nodiscard -L nix {part}2",
         "mount --types tmpfs --options size=2G,mode=755 none /mnt",
         f"mount --types {boot_type} {vfat}{part}1 /mnt/boot",
         f"mount --types ext4 {part}2 /mnt/nix",

@@ -66,6 +66,8 @@ NEEDS = Needs(minimum=3 * GIB, maximum=2048 * GIB, labels=("boot", "nix"))
          "is not blank: a ZFS pool member; to erase all of it say --wipe QM0001"),
         (holding("ntfs"), "not-blank",
          "is not blank: an NTFS file system (Windows); to erase all of it say --wipe QM0001"),
+        (replace(BLANK, data="at byte 0"), "unknown-data",
+         "holds data of no known kind (at byte 0); to erase all of it say --wipe QM0001"),
         (replace(holding("ext4"), installed="2026-01-01"), "installed",
          "holds the system that paranoid-install put there at 2026-01-01; boot it, or to erase "
          "all of it say --wipe QM0001"),
@@ -79,6 +81,13 @@ def test_each_refusal_has_its_sentence(disk: Disk, code: str, sentence: str) -> 
 
 def test_a_blank_disk_is_taken() -> None:
     assert refusals(BLANK, NEEDS) == ()
+
+
+def test_data_of_no_known_kind_is_erased_only_when_named() -> None:
+    disk = replace(BLANK, data="at byte 0")
+    assert refusals(disk, replace(NEEDS, wipe="QM0001")) == ()
+    with pytest.raises(RefusedError, match="no disk fits"):
+        select(Rule("auto"), (disk,), NEEDS)
 
 
 def test_wipe_names_one_disk_and_no_other() -> None:

@@ -10,6 +10,7 @@ from paranoid_install.actions.data import as_data, undo_of
 from paranoid_install.actions.disk import (
     AttachLoop,
     CheckDisk,
+    CheckFileSystem,
     CreateImage,
     DetachLoop,
     NoteTable,
@@ -39,6 +40,7 @@ __all__ = [
     "Action",
     "AttachLoop",
     "CheckDisk",
+    "CheckFileSystem",
     "CheckInstalled",
     "CloseJournal",
     "CopyClosure",

@@ -7,10 +7,10 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paranoid_install import disks
+from paranoid_install import contents, disks
 from paranoid_install.actions.base import Action, Machine, Passing, Plain
 from paranoid_install.disks import Disk
-from paranoid_install.errors import CommandFailed, Refusal, RefusedError
+from paranoid_install.errors import CommandFailed, InstallError, Refusal, RefusedError
 from paranoid_install.held import changed, file_of_loop
 from paranoid_install.layout import LOOP
 from paranoid_install.past import TABLE
@@ -229,8 +229,43 @@ class NoteTable(Plain):
 
     def apply(self, machine: Machine) -> None:
         device = machine.device(self.device)
-        table = disks.table_id(machine.runner, device)
+        table = contents.table_id(machine.runner, device)
         if not table:
             problem = "found no partition table where one was just written"
             raise CommandFailed(("blkid", "--probe", device), problem, 2)
         machine.learn(TABLE, table)
+
+
+@dataclass(frozen=True)
+class CheckFileSystem(Plain):
+    """See that a partition holds the file system just made, and nothing else beside it.
+
+    Signatures that are left over would make libblkid unsure, and udev give no link to it.
+    """
+
+    device: str
+    fs_type: str
+    label: str
+
+    @property
+    def line(self) -> str:
+        return f"wipefs --no-act --json {self.device}  # {self.fs_type} {self.label!r} alone"
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("wipefs", "blkid")
+
+    def apply(self, machine: Machine) -> None:
+        device = machine.device(self.device)
+        printed = machine.runner.run("wipefs", "--no-act", "--json", device).stdout
+        beside = {(s.type, s.label) for s in contents.parse_wipefs(printed, device)}
+        known = contents.file_system(machine.runner, device)
+        found = beside | {(known.get("TYPE", "nothing"), known.get("LABEL", ""))}
+        made = (self.fs_type, self.label)
+        if found != {made} or not known.get("UUID"):
+            said = ", ".join(f"{kind} {label!r}" for kind, label in sorted(found - {made}))
+            problem = (
+                f"{self.fs_type} {self.label!r} was just made, and there is {said or 'no UUID'}"
+            )
+            raise InstallError(device, problem, "look at it with blkid --probe")
+        machine.learn(f"@uuid-{self.label}", known["UUID"])
