@@ -29,34 +29,39 @@ _SECONDS = 10.0
 
 
 def probe(runner: Runner, disk: Disk, parts: Iterable[str] = (), *, claimed: bool = False) -> Disk:
-    """The disk with its signatures and the signatures of its partitions `parts` (device nodes).
+    """The disk with all that is on it and on its partitions `parts` (device nodes).
 
-    wipefs(8) and blkid(8) report a disk whose first sector cannot be read as blank, so both
-    ends are read here first. `claimed` says that this run itself has claimed it. Raises
-    CommandFailed.
+    `claimed` says that this run itself has claimed it. Raises CommandFailed.
     """
     if disk.kind == "image" and not Path(disk.path).exists():
         return replace(disk, signatures=())
-    unreadable = _unreadable(disk)
-    if unreadable:
-        return replace(disk, unreadable=unreadable)
     try:
         free = not (disk.mounted or disk.swap or disk.holders or claimed)
         if free and _is_claimed(disk.path):
             disk = replace(disk, holders=("the kernel",))
-    except OSError as error:  # it went away between the two looks
+        disk = signatures(runner, disk, parts)
+        if disk.signatures == ():
+            disk = replace(disk, data=first_data(disk.path, disk.size))
+    except OSError as error:  # it went away between two looks
         return replace(disk, unreadable=error.strerror or str(error))
+    return disk
+
+
+def signatures(runner: Runner, disk: Disk, parts: Iterable[str] = ()) -> Disk:
+    """The disk with its signatures and those of its partitions, or why it cannot be read.
+
+    wipefs(8) and blkid(8) report a disk whose first sector cannot be read as blank, so both
+    ends are read here first. Raises CommandFailed.
+    """
+    unreadable = _unreadable(disk)
+    if unreadable:
+        return replace(disk, unreadable=unreadable)
     result = runner.run("wipefs", "--no-act", "--json", disk.path, *parts)
-    if not result.stdout.strip():
-        # Some versions print nothing for a blank disk; blkid says so by its exit code, 2.
-        runner.run("blkid", "--probe", disk.path, ok=(2,))
-    found = parse_wipefs(result.stdout, disk.path) if result.stdout.strip() else ()
-    if found:
-        return replace(disk, signatures=found)
-    try:
-        return replace(disk, signatures=(), data=first_data(disk.path, disk.size))
-    except OSError as error:
-        return replace(disk, unreadable=error.strerror or str(error))
+    if result.stdout.strip():
+        return replace(disk, signatures=parse_wipefs(result.stdout, disk.path))
+    # Some versions print nothing for a blank disk; blkid says so by its exit code, 2.
+    runner.run("blkid", "--probe", disk.path, ok=(2,))
+    return replace(disk, signatures=())
 
 
 def table_id(runner: Runner, path: str) -> str:
@@ -94,6 +99,22 @@ def parse_wipefs(text: str, path: str) -> tuple[Signature, ...]:
         argv = ("wipefs", "--no-act", "--json", path)
         problem = f"printed what is not a list of signatures ({error})"
         raise CommandFailed(argv, problem, 0, tuple(text.splitlines()[-20:])) from error
+
+
+def mounts(path: str, offset: int) -> int | None:
+    """How often the file system of a new partition was mounted, as far as it counts; None for
+    what a run that was cut off would not have left there.
+
+    ext4 counts (s_mnt_count, "The Super Block" in the kernel's documentation of ext4), vfat does
+    not. Where mkfs has not been yet, nothing must be. Raises OSError.
+    """
+    with open(path, "rb") as disk:  # noqa: PTH123 - a device, or an image file
+        disk.seek(offset)
+        start = disk.read(_SAMPLE)
+    if start[1080:1082] == b"\x53\xef":
+        return int.from_bytes(start[1076:1078], "little")
+    is_vfat = start[82:90] == b"FAT32   " and start[510:512] == b"\x55\xaa"
+    return 0 if is_vfat or _is_uniform(start) else None
 
 
 def first_data(path: str, size: int, clock: Callable[[], float] = time.monotonic) -> str:

@@ -36,11 +36,11 @@ class Disk:
     `size` is in bytes. `kind` is `disk`, `partition`, `image`, or what the kernel calls a device
     that is neither (`loop`, `dm`, `md`, `cdrom`, `ram` …). `mounted` are mount points, `holders`
     names of what is stacked on it; both with its partitions'. `live` says why the running system
-    depends on it. `signatures` is None when they were not read; `installed` says when
-    paranoid-install has put a system there, `left_over` that all it holds is what a run that was
-    cut off has made. `data` says where there is something though no signature was
-    found. `identity` is what tells it from any other that takes its name; None for an image file
-    that is not there yet.
+    depends on it, `below` are names of what it stands on. `signatures` is None when they were not
+    read; `installed` says when paranoid-install has put a system there, `left_over` that all it
+    holds is what a run that was cut off has made, `data` where there is something though no
+    signature was found. `identity` is what tells it from any other that takes its name; None for
+    an image file that is not there yet.
     """
 
     path: str
@@ -61,6 +61,7 @@ class Disk:
     installed: str = ""
     left_over: bool = False
     data: str = ""
+    below: tuple[str, ...] = ()
     identity: Identity | None = None
 
     @property
@@ -163,6 +164,24 @@ def partitions_of(disk: Disk, disks: Iterable[Disk]) -> tuple[str, ...]:
     )
 
 
+def stacked_on(disk: Disk, disks: Iterable[Disk]) -> frozenset[str]:
+    """The device nodes of a disk, its partitions, and of what stands on these and on nothing else.
+
+    A volume group or an array with a member elsewhere is not the disk's own.
+    """
+    found = tuple(disks)
+    own = {disk.path, *partitions_of(disk, found)}
+    while True:
+        more = {
+            d.path
+            for d in found
+            if d.path not in own and d.below and own.issuperset(f"/dev/{name}" for name in d.below)
+        }
+        if not more:
+            return frozenset(own)
+        own |= more
+
+
 def memory() -> int:
     """Bytes of memory that this machine was given.
 
@@ -215,6 +234,7 @@ def _describe(
         swap=tuple(sorted(nodes & swaps)),
         holders=tuple(sorted(h for n in children for h in _entries(_class(n) / "holders"))),
         live=next((live[n] for n in children if n in live), ""),
+        below=tuple(_entries(_class(name) / "slaves")),
         identity=Identity(f"device {_dev_number(name)}", _number(device, "diskseq"), size),
     )
 

@@ -23,6 +23,10 @@ from paranoid_install.spec import InstallSpec
 from paranoid_install.values import MIB
 
 
+_PASSING = ("partition", "loop", "memory disk", "compressed memory")
+"""Devices that the installed machine will not see; partitions are looked at with their disk."""
+
+
 @dataclass(frozen=True)
 class System:
     """A toplevel that may be installed, and what it says of itself in etc/paranoid/layout.json.
@@ -93,11 +97,12 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
     systems = tuple(_system(path) for path in spec.systems)
     system = _choose(systems, firmware)
     room, unchecked = room_of(runner, system.path) if system else (None, ())
+    others, unread = _others(runner, disk, found)
     modules = modules_directory()
     return Survey(
         disk=disk,
         partitions=disks.partitions_of(disk, found),
-        namesakes=namesakes(disk, _others(runner, disk, found, plan), needs.labels),
+        namesakes=namesakes(disk, others, needs.labels),
         layout=plan,
         memory=None if disk.kind == "image" else disks.memory(),
         live_keys=keys.of_live_root(),
@@ -110,7 +115,7 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
         root_in_use=_in_use(spec.root),
         boot_bytes=_boot_bytes(system.path) if system else None,
         clock=time.time(),
-        unchecked=unchecked,
+        unchecked=unchecked + unread,
     )
 
 
@@ -154,17 +159,26 @@ def _probe(
     """The disk with what it holds, when it was installed by us before, and if not to the end."""
     probed = contents.probe(runner, disk, disks.partitions_of(disk, found))
     device = nix_partition(probed, plan)
-    kept = ""
     if device is not None:
         installed = record.read_from(runner, device, on_nix(plan, record.NAME))
         if installed:
             return replace(probed, installed=installed)
-        kept = record.text_on(runner, device, on_nix(plan, record.JOURNAL))
-    if not (journal or kept) or not _may_be_ours(probed, plan):
-        return probed
-    table = contents.table_id(runner, probed.path)
-    ours = cut_off(journal, table, this_boot=True) or cut_off(kept, table, this_boot=False)
-    return replace(probed, left_over=ours)
+    return replace(probed, left_over=_is_left_over(runner, probed, plan, journal))
+
+
+def _is_left_over(runner: Runner, disk: Disk, plan: Layout, journal: str) -> bool:
+    """Whether all that the disk holds was written by runs of this boot that were cut off.
+
+    A later boot knows nothing of what was done in between, so its journal alone is believed; and
+    a file system that was mounted more often than by these runs may hold somebody's data.
+    """
+    if not journal or not _may_be_ours(disk, plan):
+        return False
+    mounts = [contents.mounts(disk.path, p.start_mib * MIB) for p in plan.partitions]
+    known = [count for count in mounts if count is not None]
+    if len(known) < len(mounts):
+        return False
+    return cut_off(journal, contents.table_id(runner, disk.path), max(known))
 
 
 def _may_be_ours(disk: Disk, plan: Layout) -> bool:
@@ -228,13 +242,29 @@ def _named(path: str, found: tuple[Disk, ...]) -> Disk:
     raise RefusedError(path, (Refusal("no-medium", problem, "name another disk"),))
 
 
-def _others(runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout) -> tuple[Disk, ...]:
-    """All other disks with their signatures, as far as they can be read."""
+def _others(
+    runner: Runner, disk: Disk, found: tuple[Disk, ...]
+) -> tuple[tuple[Disk, ...], tuple[str, ...]]:
+    """Every block device that is not the target's own, and what of them could not be read.
+
+    Logical volumes, arrays and mappings too: udev gives labels of theirs the same links. They are
+    the target's own when all that they stand on is. What ends with the live system is no matter.
+    """
     if disk.kind == "image":
         # An image is seen by the machine that it is taken to.
-        return ()
-    whole = (d for d in found if d.kind == "disk" and d.path != disk.path)
-    return tuple(_probe(runner, d, found, plan) for d in whole)
+        return (), ()
+    own = disks.stacked_on(disk, found)
+    seen = tuple(
+        contents.signatures(runner, d, disks.partitions_of(d, found))
+        for d in found
+        if d.kind not in _PASSING and d.path not in own
+    )
+    unread = tuple(
+        f"whether {d.path} carries a label of this layout was not checked ({d.unreadable})"
+        for d in seen
+        if d.unreadable
+    )
+    return seen, unread
 
 
 def _system(path: str) -> System:

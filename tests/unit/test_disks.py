@@ -95,6 +95,34 @@ def test_partitions_of_a_disk_are_not_those_of_its_namesakes() -> None:
     assert of("mmcblk1") == ("/dev/mmcblk1p1",)
 
 
+def test_what_stands_on_a_disk_alone_is_its_own_and_what_reaches_beyond_is_not() -> None:
+    sda, sdb = Disk("/dev/sda", 1), Disk("/dev/sdb", 1)
+    part = Disk("/dev/sda1", 1, "partition")
+    crypt = Disk("/dev/dm-0", 1, "device mapper", below=("sda1",))
+    volume = Disk("/dev/dm-1", 1, "device mapper", below=("dm-0",))
+    array = Disk("/dev/md0", 1, "RAID array", below=("sda", "sdb"))
+    found = (sda, sdb, part, volume, crypt, array)
+    assert disks.stacked_on(sda, found) == {"/dev/sda", "/dev/sda1", "/dev/dm-0", "/dev/dm-1"}
+    assert disks.stacked_on(sdb, found) == {"/dev/sdb"}
+
+
+def test_a_link_counts_if_it_leads_here_and_no_other_disk_claims_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leads = {"/id/shared": "/dev/sda", "/id/a": "/dev/sda", "/id/stale": "/dev/sdc"}
+
+    def resolve(link: str) -> str:
+        if link not in leads:
+            raise FileNotFoundError(link)
+        return leads[link]
+
+    monkeypatch.setattr(disks, "resolve", resolve)
+    one = Disk("/dev/sda", 1, links=("/id/a", "/id/gone", "/id/shared", "/id/stale"))
+    twin = Disk("/dev/sdb", 1, links=("/id/shared",))
+    assert disks.own_links(one, (one, twin)) == ("/id/a",)
+    assert disks.own_links(twin, (one, twin)) == ()
+
+
 def test_a_link_that_leads_to_no_block_device(tmp_path: Path) -> None:
     (tmp_path / "circle").symlink_to(tmp_path / "circle")
     (tmp_path / "file").touch()

@@ -177,3 +177,22 @@ def test_the_finish_takes_back_every_mount_in_reverse() -> None:
     taken = [a.undo for s in steps.values() for a in s.actions if a.undo is not None]
     finish = steps["finish"].actions
     assert list(finish[-len(taken):]) == taken[::-1]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("links", "named"),
+    [
+        (BLANK.links, "/dev/disk/by-id/virtio-QM0001"),
+        (BLANK.links[1:], "/dev/disk/by-path/pci-0000:00:04.0"),
+    ],
+)
+def test_grub_s_disk_has_a_name_of_its_own(links: tuple[str, ...], named: str) -> None:
+    plan = make(request(), machine_found(replace(BLANK, links=links)))
+    assert f'paranoid.boot.device = \\"{named}\\"' in json.dumps(plan.as_data())
+
+
+def test_no_step_that_grows_with_the_disk_has_a_limit() -> None:
+    runs = [a for s in make(request(), machine_found()).steps for a in s.actions
+            if isinstance(a, Run) and a.argv[0] in ("mkfs.ext4", "mkfs.vfat", "sync")]  # fmt: skip
+    assert len(runs) >= 6
+    assert all(run.seconds is None for run in runs)
