@@ -65,6 +65,21 @@ def stable_name(disk: Disk) -> str:
     return disk.path
 
 
+def warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
+    """What speaks against the request and is no reason to refuse it, in sentences."""
+    parts = found.layout.partitions
+    if found.system is not None and found.system.declared is None:
+        yield (
+            f"{found.system.path} does not say which layout it expects: it must find "
+            f"{' and '.join(f'{p.mount_point} by the label {p.label}' for p in parts)}"
+        )
+    if found.system is not None and spec.config:
+        yield "the configuration given goes into /etc/nixos; what is installed is the system given"
+    yield from found.unchecked
+    if spec.skip_login_check:
+        yield "nobody has checked that anyone can log in afterwards"
+
+
 def tmpfs_size(spec: InstallSpec, found: Survey) -> MemorySize:
     """The size of the volatile root: as asked for, else as the system says, else the policy's."""
     if spec.tmpfs_size is not None:

@@ -17,6 +17,10 @@ LOOP = "@LOOP@"
 """Stands for the loop device of an image file until it is attached."""
 
 
+SYSTEM = "@SYSTEM@"
+"""Stands for the toplevel that the plan builds, until it is built."""
+
+
 @dataclass(frozen=True)
 class Partition:
     """One partition. `end_mib` None reaches to the end of the disk; `options` are its mount's."""

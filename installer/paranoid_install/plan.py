@@ -13,6 +13,7 @@ from paranoid_install import layout as layouts
 from paranoid_install.actions import (
     Action,
     AttachLoop,
+    BuildSystem,
     CheckDisk,
     CheckFileSystem,
     CheckInstalled,
@@ -39,7 +40,7 @@ from paranoid_install.actions import (
 )
 from paranoid_install.configuration import Host, configuration
 from paranoid_install.journal import Value
-from paranoid_install.layout import LOOP, partition_path
+from paranoid_install.layout import LOOP, SYSTEM, partition_path
 from paranoid_install.spec import InstallSpec
 from paranoid_install.survey import Survey, needs_of
 from paranoid_install.values import human
@@ -125,7 +126,7 @@ def make(spec: InstallSpec, found: Survey) -> Plan:
         tmpfs_size=build.size,
         root=spec.root,
         steps=steps,
-        warnings=tuple(_warnings(spec, found)),
+        warnings=tuple(guard.warnings(spec, found)),
     )
 
 
@@ -313,15 +314,19 @@ class _Build:
     def install(self) -> tuple[Action, ...]:
         root, spec = self._spec.root, self._spec
         temporary = f"{root}/nix/.install-tmp"
-        what: tuple[str, ...] = ()
+        build: tuple[Action, ...] = ()
         if self._found.system is not None:
             what = ("--system", self._found.system.path)
         elif spec.flake:
             what = ("--flake", spec.flake)
+        else:
+            what = ("--system", SYSTEM)
+            build = (BuildSystem(root, temporary),)
         argv = ("nixos-install", "--root", root, "--no-root-passwd", "--no-channel-copy", *what)
         actions: list[Action] = [
             # By default it builds on the volatile root, which is memory.
             Run(("install", "--directory", "--mode=0700", temporary)),
+            *build,
             Run(argv, env=(("TMPDIR", temporary),), seconds=None, progress=True),
             Run(("rm", "--recursive", "--force", temporary)),
             CheckInstalled(root, root + self._layout.boot.mount_point),
@@ -383,17 +388,3 @@ def _copy(source: str, target: str) -> Action:
     """Copy a directory; what comes from a store is read-only and must not stay so."""
     options = ("--recursive", "--no-preserve=mode,ownership", "--no-target-directory")
     return Run(("cp", *options, source, target))
-
-
-def _warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
-    parts = found.layout.partitions
-    if found.system is not None and found.system.declared is None:
-        yield (
-            f"{found.system.path} does not say which layout it expects: it must find "
-            f"{' and '.join(f'{p.mount_point} by the label {p.label}' for p in parts)}"
-        )
-    if found.system is not None and spec.config:
-        yield "the configuration given goes into /etc/nixos; what is installed is the system given"
-    yield from found.unchecked
-    if spec.skip_login_check:
-        yield "nobody has checked that anyone can log in afterwards"

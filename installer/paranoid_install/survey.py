@@ -22,7 +22,6 @@ from paranoid_install.selection import DevicePath, ImageFile, Needs, Rule, names
 from paranoid_install.spec import InstallSpec
 from paranoid_install.values import MIB
 
-
 _PASSING = ("partition", "loop", "memory disk", "compressed memory")
 """Devices that the installed machine will not see; partitions are looked at with their disk."""
 

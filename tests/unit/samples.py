@@ -148,6 +148,7 @@ def installing(root: Path) -> Recorder:
             "blkid": file_system,
             "wipefs": signatures,
             "losetup": "/dev/loop7\n",
+            "nix-build": "/nix/store/0-nixos-system\n",
             "ssh-keygen": "256 SHA256:abc root (ED25519)\n",
         },
         effects={"nixos-generate-config": generate, "nixos-install": install},

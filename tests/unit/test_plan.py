@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from paranoid_install.actions import GenerateHostKey, Mount, Run
+from paranoid_install.actions import BuildSystem, GenerateHostKey, Mount, Run
 from paranoid_install.disks import Disk
 from paranoid_install.layout import LOOP, Firmware
 from paranoid_install.plan import Plan, Step, make
@@ -47,7 +47,7 @@ def test_the_whole_plan_word_for_word(name: str, firmware: Firmware) -> None:
     boot_type, vfat = ("ext4", "") if bios else ("vfat", "--options fmask=0077,dmask=0077 ")
     mkfs_boot = "mkfs.ext4 -q -F -E nodiscard -L boot" if bios else "mkfs.vfat -F 32 -n boot"
     keygen = "ssh-keygen -q -t {} -N  -C  -f /mnt/nix/persist/etc/ssh/ssh_host_{}_key"
-    nixos_install = "nixos-install --root /mnt --no-root-passwd --no-channel-copy"
+    nixos_install = "nixos-install --root /mnt --no-root-passwd --no-channel-copy --system @SYSTEM@"
     binds = ("/etc/nixos", "/srv", "/var/lib", "/var/log")
     grub = f"grub-install --target=i386-pc --boot-directory=/mnt/boot {device}"
     expected = [
@@ -196,3 +196,15 @@ def test_no_step_that_grows_with_the_disk_has_a_limit() -> None:
             if isinstance(a, Run) and a.argv[0] in ("mkfs.ext4", "mkfs.vfat", "sync")]  # fmt: skip
     assert len(runs) >= 6
     assert all(run.seconds is None for run in runs)
+
+
+def test_the_configuration_is_built_by_the_plan_and_nothing_is_looked_for() -> None:
+    """nixos-install without a system takes a default.nix of the caller's directory first."""
+    (install,) = (s for s in make(request(), machine_found()).steps if s.id == "install")
+    built = next(a for a in install.actions if isinstance(a, BuildSystem))
+    assert built.line.startswith("nix-build --no-out-link --store /mnt ")
+    assert "nixos-config=/mnt/etc/nixos/configuration.nix" in built.line
+    for chosen in ({"flake": "x#y"}, {}):
+        plan = make(request(**chosen), machine_found(system=None))
+        argv = next(a for a in commands(plan) if a[0] == "nixos-install")
+        assert {"--system", "--flake"} & set(argv)

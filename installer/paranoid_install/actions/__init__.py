@@ -34,11 +34,12 @@ from paranoid_install.actions.identity import (
 )
 from paranoid_install.actions.mount import MakeDirectory, Mount, Unmount
 from paranoid_install.actions.programs import Leave, Run
-from paranoid_install.actions.system import CheckInstalled, CopyClosure, MendRoots
+from paranoid_install.actions.system import BuildSystem, CheckInstalled, CopyClosure, MendRoots
 
 __all__ = [
     "Action",
     "AttachLoop",
+    "BuildSystem",
     "CheckDisk",
     "CheckFileSystem",
     "CheckInstalled",

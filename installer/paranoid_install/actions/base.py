@@ -8,7 +8,7 @@ from typing import Protocol
 
 from paranoid_install.held import Held, hold
 from paranoid_install.journal import Journal, JournalFile
-from paranoid_install.layout import LOOP
+from paranoid_install.layout import LOOP, SYSTEM
 from paranoid_install.runner import Runner
 from paranoid_install.signals import Signals
 
@@ -35,8 +35,11 @@ class Machine:
         self.journal.emit("fact", name=name, value=value)
 
     def device(self, text: str) -> str:
-        """A text with the loop device in place of its placeholder, once it is attached."""
-        return text.replace(LOOP, self.facts.get(LOOP, LOOP))
+        """A text with the loop device and the built system in place of their placeholders, once
+        they are known."""
+        for name in (LOOP, SYSTEM):
+            text = text.replace(name, self.facts.get(name, name))
+        return text
 
 
 class Action(Protocol):
