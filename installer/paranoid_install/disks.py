@@ -36,7 +36,10 @@ class Disk:
     `size` is in bytes. `kind` is `disk`, `partition`, `image`, or what the kernel calls a device
     that is neither (`loop`, `dm`, `md`, `cdrom`, `ram` …). `mounted` are mount points, `holders`
     names of what is stacked on it; both with its partitions'. `live` says why the running system
-    depends on it, `below` are names of what it stands on. `signatures` is None when they were not
+    depends on it, `below` are names of what it stands on, `held_as` says
+    of the holders what they are and how to let go. `label_serial` is the serial that is printed on
+    a SCSI disk where udev's own is its WWN. `sector` is the logical one, in bytes; `zoned` the
+    kernel's word for the zones. `signatures` is None when they were not
     read; `installed` says when paranoid-install has put a system there, `left_over` that all it
     holds is what a run that was cut off has made, `data` where there is something though no
     signature was found. `identity` is what tells it from any other that takes its name; None for
@@ -62,6 +65,11 @@ class Disk:
     left_over: bool = False
     data: str = ""
     below: tuple[str, ...] = ()
+    label_serial: str = ""
+    removable: bool = False
+    sector: int = 512
+    zoned: str = "none"
+    held_as: tuple[str, ...] = ()
     identity: Identity | None = None
 
     @property
@@ -235,8 +243,36 @@ def _describe(
         holders=tuple(sorted(h for n in children for h in _entries(_class(n) / "holders"))),
         live=next((live[n] for n in children if n in live), ""),
         below=tuple(_entries(_class(name) / "slaves")),
+        label_serial=text("ID_SCSI_SERIAL"),
+        removable=_number(device, "removable") == 1,
+        sector=_number(device, "queue/logical_block_size") or _SECTOR,
+        zoned=_attribute(sys, "queue/zoned") or "none",
+        held_as=tuple(dict.fromkeys(w for n in children for w in _holders_in_words(_class(n)))),
         identity=Identity(f"device {_dev_number(name)}", _number(device, "diskseq"), size),
     )
+
+
+def _holders_in_words(node: Path) -> list[str]:
+    """What stands on a device, down to the top, each with the command that lets go of it.
+
+    Device mapper's users begin their UUIDs with their name (LVM-, CRYPT-, mpath-).
+    """
+    found = []
+    for holder in _entries(node / "holders"):
+        above = _class(holder)
+        found += _holders_in_words(above)
+        name, uuid = _attribute(above, "dm/name"), _attribute(above, "dm/uuid")
+        if uuid.startswith("LVM-"):
+            # Two hyphens are one of the name's own; a single one parts group and volume.
+            group = re.split(r"(?<!-)-(?!-)", name)[0].replace("--", "-")
+            found.append(f"LVM's {name} ({holder}): vgchange --activate n {group}")
+        elif uuid.startswith("CRYPT-"):
+            found.append(f"the opened encryption {name} ({holder}): cryptsetup close {name}")
+        elif name:
+            found.append(f"the mapping {name} ({holder}): dmsetup remove {name}")
+        elif (above / "md").is_dir():
+            found.append(f"the RAID array {holder}: mdadm --stop /dev/{holder}")
+    return found
 
 
 def _kind(device: Any) -> str:
@@ -247,11 +283,12 @@ def _kind(device: Any) -> str:
         ("loop", "loop"), ("dm-", "device mapper"), ("md", "RAID array"), ("sr", "optical drive"),
         ("zram", "compressed memory"), ("ram", "memory disk"), ("fd", "floppy drive"),
         ("nbd", "network block device"), ("mtdblock", "flash memory"), ("drbd", "DRBD device"),
+        ("bcache", "bcache device"), ("zd", "ZFS volume"), ("rbd", "RADOS block device"),
     ):  # fmt: skip
         if name.startswith(prefix):
             return kind
-    # The boot areas of an eMMC are devices of their own.
-    return "eMMC boot area" if re.fullmatch(r"mmcblk\d+(boot\d+|rpmb)", name) else "disk"
+    # The boot and general purpose areas of an eMMC are devices of their own.
+    return "eMMC boot area" if re.fullmatch(r"mmcblk\d+(boot\d+|gp\d+|rpmb)", name) else "disk"
 
 
 def _transport(sys: Path) -> str:

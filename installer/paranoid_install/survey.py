@@ -121,7 +121,9 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
 def needs_of(spec: InstallSpec, plan: Layout) -> Needs:
     """What the layout asks of a disk."""
     labels = tuple(p.label for p in plan.partitions)
-    return Needs(plan.minimum, plan.maximum, spec.wipe, labels)
+    # BIOS reads a disk in sectors of 512 bytes (INT 13h), and GRUB through it.
+    sectors = (512,) if plan.firmware == "bios" else (512, 4096)
+    return Needs(plan.minimum, plan.maximum, spec.wipe, labels, sectors)
 
 
 def modules_directory() -> Path:
