@@ -28,7 +28,7 @@ def check(spec: InstallSpec, found: Survey) -> None:
     if disk:
         raise RefusedError(found.disk.path, disk)
     rest = tuple(_root(spec, found)) + tuple(_memory(spec, found)) + tuple(_system(spec, found))
-    rest += tuple(_boot_name(spec, found))
+    rest += tuple(_boot_name(spec, found)) + found.will_fail
     rest += tuple(_room(spec, found)) + tuple(_boot_room(found)) + tuple(_clock(found))
     if rest:
         raise RefusedError(spec.root if rest[0].code == "root" else "this install", rest)

@@ -261,6 +261,7 @@ class _Build:
                 boot_device=self._boot_device(),
                 authorized_keys=f"{self._layout.authorized_keys}/root",
                 system=self._found.system.path if self._found.system else "",
+                is_image=self._image,
             )
         )
 

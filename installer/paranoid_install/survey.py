@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from paranoid_install import contents, disks, keys, record
+from paranoid_install.ahead import will_fail
 from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError, SpecError
 from paranoid_install.layout import Firmware, Layout, layout
@@ -79,6 +80,7 @@ class Survey:
     boot_bytes: int | None = None
     clock: float | None = None
     unchecked: tuple[str, ...] = ()
+    will_fail: tuple[Refusal, ...] = ()
 
 
 def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
@@ -115,6 +117,7 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
         boot_bytes=_boot_bytes(system.path) if system else None,
         clock=time.time(),
         unchecked=unchecked + unread,
+        will_fail=will_fail(runner, plan, built_here=system is None and not spec.flake),
     )
 
 

@@ -208,3 +208,11 @@ def test_the_configuration_is_built_by_the_plan_and_nothing_is_looked_for() -> N
         plan = make(request(**chosen), machine_found(system=None))
         argv = next(a for a in commands(plan) if a[0] == "nixos-install")
         assert {"--system", "--flake"} & set(argv)
+
+
+def test_an_image_brings_the_modules_of_any_machine_s_disk() -> None:
+    def says(disk: Disk) -> bool:
+        data = json.dumps(make(request(), machine_found(disk, memory=None)).as_data())
+        return "hardware.enableAllHardware = true;" in data
+
+    assert (says(IMAGE), says(BLANK)) == (True, False)
