@@ -258,12 +258,14 @@ class CheckFileSystem(Plain):
     def apply(self, machine: Machine) -> None:
         device = machine.device(self.device)
         printed = machine.runner.run("wipefs", "--no-act", "--json", device).stdout
-        beside = {(s.type, s.label) for s in contents.parse_wipefs(printed, device)}
+        # Some versions print nothing where they find nothing.
+        rows = contents.parse_wipefs(printed, device) if printed.strip() else ()
+        beside = {(s.type, s.label) for s in rows}
         known = contents.file_system(machine.runner, device)
         found = beside | {(known.get("TYPE", "nothing"), known.get("LABEL", ""))}
         made = (self.fs_type, self.label)
         if found != {made} or not known.get("UUID"):
-            said = ", ".join(f"{kind} {label!r}" for kind, label in sorted(found - {made}))
+            said = ", ".join(f"{kind} {label}".strip() for kind, label in sorted(found - {made}))
             problem = (
                 f"{self.fs_type} {self.label!r} was just made, and there is {said or 'no UUID'}"
             )
