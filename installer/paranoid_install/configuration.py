@@ -13,7 +13,10 @@ STATE_VERSION = "26.05"
 
 @dataclass(frozen=True)
 class Host:
-    """What differs from machine to machine. `boot_device` is where GRUB goes on BIOS."""
+    """What differs from machine to machine. `boot_device` is where GRUB goes on BIOS.
+
+    An image starts on machines other than the one that makes it.
+    """
 
     hostname: str
     tmpfs_size: str
@@ -21,6 +24,7 @@ class Host:
     boot_device: str
     authorized_keys: str
     system: str = ""
+    is_image: bool = False
 
 
 def configuration(host: Host) -> str:
@@ -41,6 +45,9 @@ def configuration(host: Host) -> str:
     if not host.system:
         # Else nobody could rebuild it: there is no other machine that knows of this one.
         settings["paranoid.nix.buildOnMachine"] = "true"
+    if host.is_image:
+        # The generator knows what this machine's disk hangs on, not what the image's will.
+        settings["hardware.enableAllHardware"] = "true"
     if host.firmware == "bios":
         settings["paranoid.boot.device"] = nixlang.string(host.boot_device)
     settings["system.stateVersion"] = nixlang.string(STATE_VERSION)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError
 from paranoid_install.selection import refusals
 from paranoid_install.spec import InstallSpec, default_tmpfs_size
@@ -27,6 +28,7 @@ def check(spec: InstallSpec, found: Survey) -> None:
     if disk:
         raise RefusedError(found.disk.path, disk)
     rest = tuple(_root(spec, found)) + tuple(_memory(spec, found)) + tuple(_system(spec, found))
+    rest += tuple(_boot_name(spec, found)) + found.will_fail
     rest += tuple(_room(spec, found)) + tuple(_boot_room(found)) + tuple(_clock(found))
     if rest:
         raise RefusedError(spec.root if rest[0].code == "root" else "this install", rest)
@@ -49,6 +51,33 @@ def check_hash(now: str, approved: str) -> None:
         problem = f"the plan is now {now}, not the one approved"
         remedy = "something differs: the request, the disk or what is on it; look with --dry-run"
         raise RefusedError("--plan-hash", (Refusal("plan-changed", problem, remedy),))
+
+
+def stable_name(disk: Disk) -> str:
+    """A name for the disk that means no other at the next boot: by-id, else by-path, else its own.
+
+    A loop device or another that udev gives no links to keeps the kernel's name.
+    """
+    for kind in ("/dev/disk/by-id/", "/dev/disk/by-path/"):
+        for link in disk.links:
+            if link.startswith(kind):
+                return link
+    return disk.path
+
+
+def warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
+    """What speaks against the request and is no reason to refuse it, in sentences."""
+    parts = found.layout.partitions
+    if found.system is not None and found.system.declared is None:
+        yield (
+            f"{found.system.path} does not say which layout it expects: it must find "
+            f"{' and '.join(f'{p.mount_point} by the label {p.label}' for p in parts)}"
+        )
+    if found.system is not None and spec.config:
+        yield "the configuration given goes into /etc/nixos; what is installed is the system given"
+    yield from found.unchecked
+    if spec.skip_login_check:
+        yield "nobody has checked that anyone can log in afterwards"
 
 
 def tmpfs_size(spec: InstallSpec, found: Survey) -> MemorySize:
@@ -106,6 +135,22 @@ def _system(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
         problem = f"{found.modules} has no impermanence/, which the default configuration imports"
         remedy = "use the installer built by the flake, or give --system, --config or --flake"
         yield Refusal("modules", problem, remedy)
+
+
+def _boot_name(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
+    """The default configuration names GRUB's disk: a name that may lead to another will not do."""
+    disk = found.disk
+    built_here = not (spec.config or spec.flake)
+    if found.layout.firmware != "bios" or disk.kind != "disk" or not built_here:
+        return
+    if stable_name(disk) == disk.path:
+        problem = (
+            f"{disk.path} has no stable name of its own: no link in /dev/disk/by-id or by-path "
+            "leads to it and to no other disk, and GRUB would be updated on whichever disk has "
+            "its name then"
+        )
+        remedy = 'detach its twin, or give --config with paranoid.boot.device = "nodev"'
+        yield Refusal("boot-name", problem, remedy)
 
 
 def _room(_spec: InstallSpec, found: Survey) -> Iterator[Refusal]:

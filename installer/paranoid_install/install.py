@@ -7,12 +7,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from paranoid_install import engine, guard, orphans, record, recovery, settings, spec
 from paranoid_install.actions import Machine, undo_of
+from paranoid_install.disks import Disk
 from paranoid_install.errors import (
     CommandFailed,
     InstallError,
@@ -21,6 +22,8 @@ from paranoid_install.errors import (
     RefusedError,
     SpecError,
 )
+from paranoid_install.held import Held, places
+from paranoid_install.held import hold as take
 from paranoid_install.journal import RUN_DIRECTORY, RUN_JOURNAL, Journal, JournalFile
 from paranoid_install.locks import locked
 from paranoid_install.past import Past, runs, unfinished
@@ -57,11 +60,15 @@ def read_spec(flags: Mapping[str, tuple[str, ...]], answers: str) -> InstallSpec
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan that may be run. `before` is what the disk held; `past` the run that is resumed."""
+    """A plan that may be run. `before` is what the disk held; `past` the run that is resumed.
+
+    `held` is the disk or the image, kept open until the run ends, by its path.
+    """
 
     plan: Plan
     before: Mapping[str, Any]
     past: Past | None = None
+    held: Mapping[str, Held] = field(default_factory=dict)
 
 
 def prepare(
@@ -77,7 +84,8 @@ def prepare(
 
     def lock(subject: str) -> None:
         if hold is not None:
-            hold.enter_context(locked(LOCKS, subject))
+            for place in places(subject):
+                hold.enter_context(locked(LOCKS, place, subject))
 
     if hold is not None:
         _release_the_dead(journal, signals)
@@ -101,7 +109,8 @@ def prepare(
         plan = recovery.resumed(wanted, found, past)
     guard.check_hash(plan.hash, wanted.plan_hash)
     guard.check_programs(missing(plan.programs))
-    return Prepared(plan, past.survey if past else recovery.snapshot(found), past)
+    before = past.survey if past else recovery.snapshot(found)
+    return Prepared(plan, before, past, _hold(found.disk, hold) if hold is not None else {})
 
 
 def execute(
@@ -114,6 +123,7 @@ def execute(
     """Run the plan; the machine returned knows the facts. Raises what `engine.run` raises."""
     plan, past = prepared.plan, prepared.past
     machine = _machine(journal, signals, show, wanted.root)
+    machine.held.update(prepared.held)
 
     def count_down(_step: Step) -> None:
         for left in range(wanted.countdown, 0, -1):
@@ -163,7 +173,8 @@ def clean(journal: Journal, signals: Signals, show: Callable[[str], None]) -> tu
         try:
             with ExitStack() as stack:
                 for subject in (past.root, str(past.plan["disk"]["path"])):
-                    stack.enter_context(locked(LOCKS, subject))
+                    for place in places(subject):
+                        stack.enter_context(locked(LOCKS, place, subject))
                 stack.enter_context(_journal_file(journal))
                 failed += orphans.end(past.root)
                 still = [undo for undo in undos if undo.in_effect(machine)]
@@ -210,6 +221,19 @@ def _past(runner: Runner, found: Survey) -> Past:
         remedy = "install without --resume"
         raise RefusedError(found.disk.path, (Refusal("resume", problem, remedy),))
     return past
+
+
+def _hold(disk: Disk, stack: ExitStack) -> dict[str, Held]:
+    """The disk, open until the run ends. Raises RefusedError for one in use, or another one."""
+    if disk.identity is None:
+        return {}
+    try:
+        held = take(disk.path, disk.identity)
+    except OSError as error:
+        problem = f"cannot be opened ({error.strerror})"
+        raise RefusedError(disk.path, (Refusal("changed", problem, "start again"),)) from error
+    stack.callback(held.close)
+    return {disk.path: held}
 
 
 def _machine(journal: Journal, signals: Signals, show: Callable[[str], None], root: str) -> Machine:

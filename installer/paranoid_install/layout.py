@@ -17,6 +17,10 @@ LOOP = "@LOOP@"
 """Stands for the loop device of an image file until it is attached."""
 
 
+SYSTEM = "@SYSTEM@"
+"""Stands for the toplevel that the plan builds, until it is built."""
+
+
 @dataclass(frozen=True)
 class Partition:
     """One partition. `end_mib` None reaches to the end of the disk; `options` are its mount's."""
@@ -161,6 +165,9 @@ def mkfs_command(disk: str, partition: Partition) -> tuple[str, ...]:
         case "vfat":
             return ("mkfs.vfat", "-F", "32", "-n", partition.label, device)
         case "ext4":
-            return ("mkfs.ext4", "-q", "-F", "-L", partition.label, device)
+            # Nothing is read that was not written: discard would only take time, on a thin
+            # volume or a SAN minutes.
+            words = ("mkfs.ext4", "-q", "-F", "-E", "nodiscard", "-L", partition.label)
+            return (*words, device)
         case other:
             raise ValueError(f"policy layout.toml: no mkfs is known for {other!r}")

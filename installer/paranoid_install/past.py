@@ -13,6 +13,9 @@ TABLE = "@table"
 BOOT_LOADER = "install"
 """The step at whose end the disk boots."""
 
+MOUNT = "mount"
+"""The step in which the new file systems are mounted, each once."""
+
 RECORD = "record"
 """The fact that says where the record is, learned when all else is on the disk."""
 
@@ -82,20 +85,19 @@ def unfinished(text: str, disk: str) -> Past | None:
     return last
 
 
-def cut_off(text: str, table: str, *, this_boot: bool) -> bool:
-    """Whether the last run of a journal that wrote this partition table did not come to its end.
+def cut_off(text: str, table: str, mounts: int) -> bool:
+    """Whether the last run of this boot that wrote this partition table did not come to its end.
 
     Then all that the disk holds is that run's: it was free to be erased before. A table's id is
-    random, so no other disk and no table made since is taken for it. What a run of an earlier boot
-    left with a boot loader may have been started since, and hold somebody's data: not `this_boot`
-    is for such a journal.
+    random, so no other disk and no table made since is taken for it. `mounts` is how often its file
+    system was mounted: once for each run that came so far, or somebody has used it since.
     """
     writers = [past for past in runs(text) if table and past.facts.get(TABLE) == table]
     if not writers or writers[-1].finished:
         return False
-    # The journal on the disk is closed before its run ends: there the record tells of the whole.
-    last = writers[-1]
-    return RECORD not in last.facts and (this_boot or BOOT_LOADER not in last.begun)
+    if RECORD in writers[-1].facts:
+        return False
+    return mounts <= sum(MOUNT in past.begun for past in writers)
 
 
 def _follow(past: Past, event: Mapping[str, Any]) -> Past:

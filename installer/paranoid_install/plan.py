@@ -13,7 +13,9 @@ from paranoid_install import layout as layouts
 from paranoid_install.actions import (
     Action,
     AttachLoop,
+    BuildSystem,
     CheckDisk,
+    CheckFileSystem,
     CheckInstalled,
     CopyClosure,
     CreateImage,
@@ -28,7 +30,9 @@ from paranoid_install.actions import (
     NoteTable,
     PatchHardware,
     Run,
+    SameDisk,
     ScanPartitions,
+    ShareDisk,
     WaitForNodes,
     WriteFile,
     WriteRecord,
@@ -36,7 +40,7 @@ from paranoid_install.actions import (
 )
 from paranoid_install.configuration import Host, configuration
 from paranoid_install.journal import Value
-from paranoid_install.layout import LOOP, partition_path
+from paranoid_install.layout import LOOP, SYSTEM, partition_path
 from paranoid_install.spec import InstallSpec
 from paranoid_install.survey import Survey, needs_of
 from paranoid_install.values import human
@@ -122,7 +126,7 @@ def make(spec: InstallSpec, found: Survey) -> Plan:
         tmpfs_size=build.size,
         root=spec.root,
         steps=steps,
-        warnings=tuple(_warnings(spec, found)),
+        warnings=tuple(guard.warnings(spec, found)),
     )
 
 
@@ -160,7 +164,8 @@ class _Build:
         }
 
     def guard(self) -> tuple[Action, ...]:
-        return (CheckDisk(self._found.disk, needs_of(self._spec, self._layout)),)
+        disk = self._found.disk
+        return (SameDisk(disk.path), CheckDisk(disk, needs_of(self._spec, self._layout)))
 
     def partition(self) -> tuple[Action, ...]:
         return tuple(self._partition())
@@ -171,6 +176,7 @@ class _Build:
             yield CreateImage(disk.path, disk.size)
             yield AttachLoop(disk.path)
             yield ScanPartitions()
+        yield SameDisk(self._device)
         if disk.signatures:
             # Partitions first: their signatures would show through the new table.
             yield Run(("wipefs", "--all", "--force", *self._found.partitions, self._device))
@@ -179,11 +185,27 @@ class _Build:
         yield WaitForNodes(
             tuple(partition_path(self._device, p.number) for p in self._layout.partitions)
         )
+        for partition in self._layout.partitions:
+            # What lay at its ends before would be found beside the new file system. While the
+            # disk is claimed nobody can assemble it.
+            yield Run(
+                ("wipefs", "--all", "--force", partition_path(self._device, partition.number))
+            )
+        yield ShareDisk(self._device)
 
     def format(self) -> tuple[Action, ...]:
         return tuple(
-            Run(layouts.mkfs_command(self._device, partition))
+            action
             for partition in self._layout.partitions
+            for action in (
+                SameDisk(self._device),
+                Run(layouts.mkfs_command(self._device, partition), seconds=None),
+                CheckFileSystem(
+                    partition_path(self._device, partition.number),
+                    partition.fs_type,
+                    partition.label,
+                ),
+            )
         )
 
     def mount(self) -> tuple[Action, ...]:
@@ -239,6 +261,7 @@ class _Build:
                 boot_device=self._boot_device(),
                 authorized_keys=f"{self._layout.authorized_keys}/root",
                 system=self._found.system.path if self._found.system else "",
+                is_image=self._image,
             )
         )
 
@@ -247,10 +270,7 @@ class _Build:
 
         `nodev` for an image: on this machine its disk has another name than on its own.
         """
-        if self._image:
-            return "nodev"
-        stable = [link for link in self._found.disk.links if link.startswith("/dev/disk/by-id/")]
-        return stable[0] if stable else self._found.disk.path
+        return "nodev" if self._image else guard.stable_name(self._found.disk)
 
     def identity_title(self) -> str:
         if self._spec.seal:
@@ -284,7 +304,8 @@ class _Build:
 
     def _sync(self) -> Action:
         """A step is done when it is on the disk: a resume after a power cut relies on it."""
-        return Run(("sync", "--file-system", self._spec.root + self._layout.nix.mount_point))
+        place = self._spec.root + self._layout.nix.mount_point
+        return Run(("sync", "--file-system", place), seconds=None)
 
     def store(self) -> tuple[Action, ...]:
         if self._found.system is None:
@@ -294,15 +315,19 @@ class _Build:
     def install(self) -> tuple[Action, ...]:
         root, spec = self._spec.root, self._spec
         temporary = f"{root}/nix/.install-tmp"
-        what: tuple[str, ...] = ()
+        build: tuple[Action, ...] = ()
         if self._found.system is not None:
             what = ("--system", self._found.system.path)
         elif spec.flake:
             what = ("--flake", spec.flake)
+        else:
+            what = ("--system", SYSTEM)
+            build = (BuildSystem(root, temporary),)
         argv = ("nixos-install", "--root", root, "--no-root-passwd", "--no-channel-copy", *what)
         actions: list[Action] = [
             # By default it builds on the volatile root, which is memory.
             Run(("install", "--directory", "--mode=0700", temporary)),
+            *build,
             Run(argv, env=(("TMPDIR", temporary),), seconds=None, progress=True),
             Run(("rm", "--recursive", "--force", temporary)),
             CheckInstalled(root, root + self._layout.boot.mount_point),
@@ -312,6 +337,7 @@ class _Build:
         if self._installs_grub():
             boot = root + self._layout.boot.mount_point
             target = ("--target=i386-pc", f"--boot-directory={boot}")
+            actions.append(SameDisk(self._device))
             actions.append(Run(("grub-install", *target, self._device), seconds=300))
         return tuple(actions)
 
@@ -346,11 +372,11 @@ class _Build:
             ("sealed", self._spec.seal),
         )
         actions: list[Action] = [
-            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=600),
-            Run(("sync", "--file-system", root + layout.boot.mount_point), seconds=600),
+            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=None),
+            Run(("sync", "--file-system", root + layout.boot.mount_point), seconds=None),
             # Last of all that is written: where it is, there is a whole system.
             WriteRecord(root, f"{layout.record}/{record.NAME}", static),
-            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=600),
+            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=None),
         ]
         held = [*mounts] if not self._image else [AttachLoop(self._found.disk.path), *mounts]
         actions += [a.undo for a in reversed(held) if a.undo is not None]
@@ -363,17 +389,3 @@ def _copy(source: str, target: str) -> Action:
     """Copy a directory; what comes from a store is read-only and must not stay so."""
     options = ("--recursive", "--no-preserve=mode,ownership", "--no-target-directory")
     return Run(("cp", *options, source, target))
-
-
-def _warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
-    parts = found.layout.partitions
-    if found.system is not None and found.system.declared is None:
-        yield (
-            f"{found.system.path} does not say which layout it expects: it must find "
-            f"{' and '.join(f'{p.mount_point} by the label {p.label}' for p in parts)}"
-        )
-    if found.system is not None and spec.config:
-        yield "the configuration given goes into /etc/nixos; what is installed is the system given"
-    yield from found.unchecked
-    if spec.skip_login_check:
-        yield "nobody has checked that anyone can log in afterwards"

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paranoid_install import disks, keys, record
+from paranoid_install import contents, disks, keys, record
+from paranoid_install.ahead import will_fail
 from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError, SpecError
 from paranoid_install.layout import Firmware, Layout, layout
@@ -21,6 +22,9 @@ from paranoid_install.runner import Runner
 from paranoid_install.selection import DevicePath, ImageFile, Needs, Rule, namesakes, select
 from paranoid_install.spec import InstallSpec
 from paranoid_install.values import MIB
+
+_PASSING = ("partition", "loop", "memory disk", "compressed memory")
+"""Devices that the installed machine will not see; partitions are looked at with their disk."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Survey:
     boot_bytes: int | None = None
     clock: float | None = None
     unchecked: tuple[str, ...] = ()
+    will_fail: tuple[Refusal, ...] = ()
 
 
 def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
@@ -93,11 +98,12 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
     systems = tuple(_system(path) for path in spec.systems)
     system = _choose(systems, firmware)
     room, unchecked = room_of(runner, system.path) if system else (None, ())
+    others, unread = _others(runner, disk, found)
     modules = modules_directory()
     return Survey(
         disk=disk,
         partitions=disks.partitions_of(disk, found),
-        namesakes=namesakes(disk, _others(runner, disk, found, plan), needs.labels),
+        namesakes=namesakes(disk, others, needs.labels),
         layout=plan,
         memory=None if disk.kind == "image" else disks.memory(),
         live_keys=keys.of_live_root(),
@@ -110,14 +116,17 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
         root_in_use=_in_use(spec.root),
         boot_bytes=_boot_bytes(system.path) if system else None,
         clock=time.time(),
-        unchecked=unchecked,
+        unchecked=unchecked + unread,
+        will_fail=will_fail(runner, plan, built_here=system is None and not spec.flake),
     )
 
 
 def needs_of(spec: InstallSpec, plan: Layout) -> Needs:
     """What the layout asks of a disk."""
     labels = tuple(p.label for p in plan.partitions)
-    return Needs(plan.minimum, plan.maximum, spec.wipe, labels)
+    # BIOS reads a disk in sectors of 512 bytes (INT 13h), and GRUB through it.
+    sectors = (512,) if plan.firmware == "bios" else (512, 4096)
+    return Needs(plan.minimum, plan.maximum, spec.wipe, labels, sectors)
 
 
 def modules_directory() -> Path:
@@ -152,19 +161,28 @@ def _probe(
     runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout, journal: str = ""
 ) -> Disk:
     """The disk with what it holds, when it was installed by us before, and if not to the end."""
-    probed = disks.probe(runner, disk, disks.partitions_of(disk, found))
+    probed = contents.probe(runner, disk, disks.partitions_of(disk, found))
     device = nix_partition(probed, plan)
-    kept = ""
     if device is not None:
         installed = record.read_from(runner, device, on_nix(plan, record.NAME))
         if installed:
             return replace(probed, installed=installed)
-        kept = record.text_on(runner, device, on_nix(plan, record.JOURNAL))
-    if not (journal or kept) or not _may_be_ours(probed, plan):
-        return probed
-    table = disks.table_id(runner, probed.path)
-    ours = cut_off(journal, table, this_boot=True) or cut_off(kept, table, this_boot=False)
-    return replace(probed, left_over=ours)
+    return replace(probed, left_over=_is_left_over(runner, probed, plan, journal))
+
+
+def _is_left_over(runner: Runner, disk: Disk, plan: Layout, journal: str) -> bool:
+    """Whether all that the disk holds was written by runs of this boot that were cut off.
+
+    A later boot knows nothing of what was done in between, so its journal alone is believed; and
+    a file system that was mounted more often than by these runs may hold somebody's data.
+    """
+    if not journal or not _may_be_ours(disk, plan):
+        return False
+    mounts = [contents.mounts(disk.path, p.start_mib * MIB) for p in plan.partitions]
+    known = [count for count in mounts if count is not None]
+    if len(known) < len(mounts):
+        return False
+    return cut_off(journal, contents.table_id(runner, disk.path), max(known))
 
 
 def _may_be_ours(disk: Disk, plan: Layout) -> bool:
@@ -228,13 +246,29 @@ def _named(path: str, found: tuple[Disk, ...]) -> Disk:
     raise RefusedError(path, (Refusal("no-medium", problem, "name another disk"),))
 
 
-def _others(runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout) -> tuple[Disk, ...]:
-    """All other disks with their signatures, as far as they can be read."""
+def _others(
+    runner: Runner, disk: Disk, found: tuple[Disk, ...]
+) -> tuple[tuple[Disk, ...], tuple[str, ...]]:
+    """Every block device that is not the target's own, and what of them could not be read.
+
+    Logical volumes, arrays and mappings too: udev gives labels of theirs the same links. They are
+    the target's own when all that they stand on is. What ends with the live system is no matter.
+    """
     if disk.kind == "image":
         # An image is seen by the machine that it is taken to.
-        return ()
-    whole = (d for d in found if d.kind == "disk" and d.path != disk.path)
-    return tuple(_probe(runner, d, found, plan) for d in whole)
+        return (), ()
+    own = disks.stacked_on(disk, found)
+    seen = tuple(
+        contents.signatures(runner, d, disks.partitions_of(d, found))
+        for d in found
+        if d.kind not in _PASSING and d.path not in own
+    )
+    unread = tuple(
+        f"whether {d.path} carries a label of this layout was not checked ({d.unreadable})"
+        for d in seen
+        if d.unreadable
+    )
+    return seen, unread
 
 
 def _system(path: str) -> System:
@@ -312,13 +346,16 @@ def _in_use(root: str) -> bool:
     return mounted or (path.is_dir() and any(path.iterdir()))
 
 
-def as_it_is(runner: Runner, disk: Disk) -> Disk:
-    """The same disk as it is now, looked at again. Raises RefusedError when it is gone."""
+def as_it_is(runner: Runner, disk: Disk, *, claimed: bool) -> Disk:
+    """The same disk as it is now, looked at again. Raises RefusedError when it is gone.
+
+    `claimed` says that this run itself holds it exclusively.
+    """
     if disk.kind == "image":
-        return disks.probe(runner, disks.image(disk.path, disk.size))
+        return contents.probe(runner, disks.image(disk.path, disk.size))
     found = disks.scan()
     now = _named(disk.path, found)
-    return disks.probe(runner, now, disks.partitions_of(now, found))
+    return contents.probe(runner, now, disks.partitions_of(now, found), claimed=claimed)
 
 
 MINIMUM_ROOT = 64 * MIB

@@ -392,6 +392,18 @@ in
     };
   };
 
+  # The persist root on a partition of its own, as the user declares it.
+  ownPersist =
+    (machine (
+      host
+      // {
+        fileSystems."/nix/persist" = {
+          device = "/dev/disk/by-label/persist";
+          fsType = "ext4";
+        };
+      }
+    )).fileSystems."/nix/persist".options;
+
   withoutImpermanence =
     refused
       (evaluate [

@@ -100,6 +100,12 @@ def test_every_refusal_is_looked_at(machines: Machines) -> None:
     }
 
 
+def test_a_persist_root_on_a_partition_of_its_own_is_mounted_not_bound(machines: Machines) -> None:
+    options = machines("ownPersist")
+    assert "bind" not in options
+    assert {"x-initrd.mount", "nosuid", "nodev"} <= set(options)
+
+
 def test_without_impermanence_nothing_would_persist(machines: Machines) -> None:
     (message,) = machines("withoutImpermanence")
     assert message.startswith("paranoid.amnesia: impermanence is not imported")

@@ -38,6 +38,8 @@ _MAY_NOT = {
     "hardware.py": _ACTING | {"runner", "disks", "spec"},
     "runner.py": _ACTING | {"disks", "spec", "layout", "journal"},
     "disks.py": _ACTING | {"spec", "layout", "selection", "journal"},
+    "held.py": _ACTING | {"runner", "disks", "spec", "layout", "selection", "journal"},
+    "contents.py": _ACTING | {"spec", "layout", "selection", "journal"},
     "selection.py": _ACTING | {"runner", "spec", "layout", "journal"},
     "spec.py": _ACTING | {"runner", "layout", "journal"},
     "survey.py": {"actions", "plan", "engine", "install", "cli", "ui", "guard", "recovery"},

@@ -9,6 +9,7 @@ import pytest
 
 from paranoid_install import guard
 from paranoid_install.errors import Refusal, RefusedError
+from paranoid_install.layout import Firmware
 from paranoid_install.survey import Room, System
 from paranoid_install.values import MIB, MemorySize
 from tests.unit.samples import BLANK, GIB, KEY, holding, machine_found, request
@@ -120,3 +121,16 @@ def test_a_plan_that_was_not_approved() -> None:
     guard.check_hash("a", "a")
     with pytest.raises(RefusedError, match="the plan is now a, not the one approved"):
         guard.check_hash("a", "b")
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_a_disk_whose_every_link_is_another_s_too_is_refused_where_grub_needs_one(
+    firmware: Firmware,
+) -> None:
+    found = machine_found(replace(BLANK, links=()), firmware)
+    if firmware == "uefi":
+        guard.check(request(), found)
+        return
+    with pytest.raises(RefusedError, match="has no stable name of its own"):
+        guard.check(request(), found)
+    guard.check(request(flake="x", skip_login_check=True), found)

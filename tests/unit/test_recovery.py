@@ -96,7 +96,7 @@ def test_no_journal_however_damaged_makes_an_error(lines: list[str], length: int
     for past in runs(text):
         assert recovery.describe(past)
     assert unfinished(text, "/dev/none") is None
-    assert not cut_off(text, "", this_boot=True)
+    assert not cut_off(text, "", 0)
 
 
 def test_only_the_last_run_is_unfinished_and_only_its_own_disk_s() -> None:
@@ -107,10 +107,9 @@ def test_only_the_last_run_is_unfinished_and_only_its_own_disk_s() -> None:
     assert unfinished("", "/dev/vda") is None
 
 
-@pytest.mark.parametrize("this_boot", [True, False])
-def test_a_table_is_known_by_its_id_while_its_run_has_not_ended(this_boot: bool) -> None:
+def test_a_table_is_known_by_its_id_while_its_run_has_not_ended() -> None:
     def cut(text: str, table: str) -> bool:
-        return cut_off(text, table, this_boot=this_boot)
+        return cut_off(text, table, 0)
 
     text = begun() + noted(TABLE, "aba661da") + done("partition")
     assert cut(text, "aba661da")
@@ -123,12 +122,12 @@ def test_a_table_is_known_by_its_id_while_its_run_has_not_ended(this_boot: bool)
     assert cut(text + begun() + noted(TABLE, "2") + line("result"), "aba661da")
 
 
-def test_what_an_earlier_boot_left_bootable_may_be_in_use_and_is_not_ours() -> None:
-    text = begun() + noted(TABLE, "aba661da") + done("partition", "store")
-    installing = text + line("step", id="install", state="begin")
-    assert cut_off(text, "aba661da", this_boot=False)
-    assert cut_off(installing, "aba661da", this_boot=True)
-    assert not cut_off(installing, "aba661da", this_boot=False)
+def test_what_was_mounted_more_often_than_by_its_runs_is_somebody_s() -> None:
+    text = begun() + noted(TABLE, "aba661da") + done("partition")
+    mounting = text + line("step", id="mount", state="begin")
+    assert [cut_off(text, "aba661da", n) for n in (0, 1)] == [True, False]
+    assert [cut_off(mounting, "aba661da", n) for n in (0, 1, 2)] == [True, True, False]
+    assert [cut_off(mounting + mounting, "aba661da", n) for n in (2, 3)] == [True, False]
 
 
 def test_what_a_cut_off_run_made_needs_no_token_and_what_else_is_there_does() -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from paranoid_install.held import Held, hold
 from paranoid_install.journal import Journal, JournalFile
-from paranoid_install.layout import LOOP
+from paranoid_install.layout import LOOP, SYSTEM
 from paranoid_install.runner import Runner
 from paranoid_install.signals import Signals
 
@@ -16,7 +17,8 @@ from paranoid_install.signals import Signals
 class Machine:
     """What actions act through. `facts` is what was learned on the way; never a secret.
 
-    `show` puts a line before the person at the console and nowhere else.
+    `show` puts a line before the person at the console and nowhere else. `held` are the disk, the
+    image and its loop device, by the name that the plan has for each; `hold` takes one more.
     """
 
     runner: Runner
@@ -25,14 +27,19 @@ class Machine:
     signals: Signals = field(default_factory=Signals)
     log: JournalFile | None = None
     facts: dict[str, str] = field(default_factory=dict)
+    held: dict[str, Held] = field(default_factory=dict)
+    hold: Callable[[str], Held] = hold
 
     def learn(self, name: str, value: str) -> None:
         self.facts[name] = value
         self.journal.emit("fact", name=name, value=value)
 
     def device(self, text: str) -> str:
-        """A text with the loop device in place of its placeholder, once it is attached."""
-        return text.replace(LOOP, self.facts.get(LOOP, LOOP))
+        """A text with the loop device and the built system in place of their placeholders, once
+        they are known."""
+        for name in (LOOP, SYSTEM):
+            text = text.replace(name, self.facts.get(name, name))
+        return text
 
 
 class Action(Protocol):
