@@ -13,7 +13,10 @@ STATE_VERSION = "26.05"
 
 @dataclass(frozen=True)
 class Host:
-    """What differs from machine to machine. `boot_device` is where GRUB goes on BIOS."""
+    """What differs from machine to machine. `boot_device` is where GRUB goes on BIOS.
+
+    `keys_on_disk` and `password`: what lets root in that stands in no configuration.
+    """
 
     hostname: str
     tmpfs_size: str
@@ -21,6 +24,8 @@ class Host:
     boot_device: str
     authorized_keys: str
     system: str = ""
+    keys_on_disk: bool = True
+    password: bool = False
 
 
 def configuration(host: Host) -> str:
@@ -43,6 +48,7 @@ def configuration(host: Host) -> str:
         settings["paranoid.nix.buildOnMachine"] = "true"
     if host.firmware == "bios":
         settings["paranoid.boot.device"] = nixlang.string(host.boot_device)
+    settings |= _ways_in(host)
     settings["system.stateVersion"] = nixlang.string(STATE_VERSION)
     lines = "".join(f"  {name} = {value};\n" for name, value in settings.items())
     return (
@@ -53,3 +59,17 @@ def configuration(host: Host) -> str:
         "  imports = [\n    ./hardware-configuration.nix\n    ./paranoid\n  ];\n\n"
         f"{lines}}}\n"
     )
+
+
+def _ways_in(host: Host) -> dict[str, str]:
+    """What `paranoid.access` cannot see: it would refuse the configuration, after the wipe."""
+    ways = {}
+    if not host.keys_on_disk and not host.password and not host.system:
+        # Asked for with --skip-login-check. A system built elsewhere has a way in of its own, and
+        # what would lose it is better refused.
+        ways["paranoid.access.enable"] = "false"
+    if host.keys_on_disk:
+        ways["paranoid.access.keysOnDisk"] = nixlang.strings(("root",))
+    if host.password:
+        ways["paranoid.access.console"] = "true"
+    return ways

@@ -238,6 +238,8 @@ class _Build:
                 firmware=self._layout.firmware,
                 boot_device=self._boot_device(),
                 authorized_keys=f"{self._layout.authorized_keys}/root",
+                keys_on_disk=bool(guard.ssh_keys(self._spec, self._found).keys),
+                password=guard.has_password(self._spec),
                 system=self._found.system.path if self._found.system else "",
             )
         )
@@ -267,7 +269,7 @@ class _Build:
                 actions.append(GenerateHostKey(key, root))
         if not spec.seal:
             actions.append(GenerateMachineId(root + layout.machine_id))
-        public = guard.ssh_keys(spec, self._found)
+        public = guard.ssh_keys(spec, self._found).keys
         if public:
             actions.append(MakeDirectory(root + layout.authorized_keys))
             text = keys.authorized_keys(public)
@@ -375,5 +377,16 @@ def _warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
     if found.system is not None and spec.config:
         yield "the configuration given goes into /etc/nixos; what is installed is the system given"
     yield from found.unchecked
+    yield from _left_keys(spec, found)
     if spec.skip_login_check:
         yield "nobody has checked that anyone can log in afterwards"
+
+
+def _left_keys(spec: InstallSpec, found: Survey) -> Iterator[str]:
+    """Each key that was given, or stood ready, and will not let its holder in."""
+    whose = "" if spec.ssh_keys else "not taken over from this machine's root: "
+    ignored = spec.ssh_keys_left if spec.ssh_keys else found.live_left
+    for sentence in (*ignored, *guard.ssh_keys(spec, found).left):
+        yield f"{whose}{sentence}"
+    if found.system is not None:
+        yield from (f"{found.system.path}: {sentence}" for sentence in found.system.left)
