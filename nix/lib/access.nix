@@ -251,8 +251,7 @@ rec {
   ways = open (user: user.enters);
   configured = open (user: user.configured);
   # Whether root would with a key that is put onto the persist root.
-  rootReadsDisk =
-    closed == null && reachable && any (u: u.name == "root" && u.mayEnter) all';
+  rootReadsDisk = elem "root" (open (user: user.mayEnter));
   # Whose password hash is read from where the installer puts it.
   passwords = map (u: u.name) (
     filter (u: (u.hashedPasswordFile or null) == "${policy.layout.persist.passwords}/${u.name}") users

@@ -27,7 +27,7 @@ class Server:
 
     directory: Path
     port: int
-    process: int
+    pid: int
 
     @property
     def keys(self) -> Path:
@@ -137,7 +137,7 @@ def running(changes: dict[str, str] | None = None) -> Iterator[Server]:
             [program, "-D", "-f", str(config), "-E", str(directory / "log")],
             stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
-        _wait(process, port, directory)
+        wait_for(directory / "pid", process)
         yield Server(directory, port, process.pid)
     finally:
         if process is not None:
@@ -146,16 +146,15 @@ def running(changes: dict[str, str] | None = None) -> Iterator[Server]:
         shutil.rmtree(directory)
 
 
-def _wait(process: subprocess.Popen[str], port: int, directory: Path) -> None:
+def wait_for(file: Path, process: subprocess.Popen[str] | None = None) -> None:
+    """Wait for the file that a daemon writes when it listens."""
     end = time.monotonic() + _START_SECONDS
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            log = (directory / "log").read_text(encoding="utf-8")
-            raise AssertionError(f"sshd ended with {process.returncode}: {log}")
-        if (directory / "pid").exists():
-            return
+    while not file.exists():
+        ended = None if process is None else process.poll()
+        log = file.with_name("log")
+        assert ended is None, f"sshd ended with {ended}: {log.read_text(encoding='utf-8')}"
+        assert time.monotonic() < end, f"sshd does not listen: {log.read_text(encoding='utf-8')}"
         time.sleep(0.02)
-    raise AssertionError(f"sshd does not listen on port {port}")
 
 
 def made(directory: Path, kind: str, *options: str) -> Path:
