@@ -157,10 +157,7 @@ let
     else
       null;
 
-  accepts = {
-    algorithms = keys.algorithms (set "PubkeyAcceptedAlgorithms");
-    rsaBits = if set "RequiredRSASize" == null then 1024 else set "RequiredRSASize";
-  };
+  accepts = keys.ofSettings settings;
 
   files =
     if set "AuthorizedKeysFile" == null then ssh.authorizedKeysFiles else listed "AuthorizedKeysFile";

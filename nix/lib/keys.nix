@@ -346,6 +346,13 @@ rec {
     else
       (if sign == "" then [ ] else openssh) ++ filter meant (attrNames types ++ openssh);
 
+  # The types of keys that algorithms mean: one type of RSA keys signs with several of them.
+  typesOf =
+    accepts:
+    filter (
+      type: any (name: types.${name} == type && elem name accepts.algorithms) (attrNames types)
+    ) (attrNames heads);
+
   # Why sshd would not let in the holder of the key in this line; null when it would.
   #   accepts.algorithms  as above
   #   accepts.rsaBits     RequiredRSASize
@@ -386,9 +393,14 @@ rec {
   # The start of a line, to tell a key by.
   shown = line: substring 0 60 line;
 
-  # What the policy's sshd takes.
-  ofPolicy = policy: {
-    algorithms = algorithms policy.sshd.settings.PubkeyAcceptedAlgorithms;
-    rsaBits = policy.sshd.settings.RequiredRSASize;
+  # What an sshd with these settings takes, and what the policy's does.
+  ofSettings = settings: {
+    algorithms = algorithms (settings.PubkeyAcceptedAlgorithms or null);
+    rsaBits =
+      let
+        bits = settings.RequiredRSASize or null;
+      in
+      if bits == null then 1024 else bits;
   };
+  ofPolicy = policy: ofSettings policy.sshd.settings;
 }
