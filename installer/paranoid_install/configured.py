@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from paranoid_install import keys, nixlang
+from paranoid_install import keys, nixlang, policy
 from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Runner
 
@@ -59,8 +59,9 @@ def of_directory(runner: Runner, modules: Path, directory: str) -> Configured:
                 (copy / _HARDWARE).write_text(_STAND_IN, encoding="utf-8")
         except (OSError, shutil.Error) as error:
             return Configured(unchecked=f"it cannot be copied ({error})")
-        configuration = nixlang.string(str(copy / "configuration.nix"))
-        machine = f"import <nixpkgs/nixos> {{ configuration = /. + {configuration}; }}"
+        machine = (
+            f"import <nixpkgs/nixos> {{ configuration = {_path(copy / 'configuration.nix')}; }}"
+        )
         expression = f"({_judgement(modules)}) ({machine}).config"
         argv = ("nix-instantiate", "--eval", "--strict", "--json", "--expr", expression)
         return _ask(runner, argv)
@@ -79,15 +80,26 @@ def of_flake(runner: Runner, modules: Path, reference: str) -> Configured:
 
 
 def _judgement(modules: Path) -> str:
-    """A function from a machine's config to what it says of who gets in."""
-    lib = nixlang.string(str(modules / "lib"))
+    """A function from a machine's config to what it says of who gets in.
+
+    The policy is handed over: beside the modules it lies only where the installer has copied both.
+    """
+    read = (
+        f"{file.stem} = builtins.fromTOML (builtins.readFile {_path(file)});"
+        for file in sorted(policy.DIRECTORY.glob("*.toml"))
+    )
     return (
-        f"config: let lib = /. + {lib}; judged = import (lib + {nixlang.string('/access.nix')}) "
-        f"{{ policy = import (lib + {nixlang.string('/policy.nix')}); }} config; in "
+        f"config: let judged = import {_path(modules / 'lib/access.nix')} "
+        f"{{ policy = {{ {' '.join(read)} }}; }} config; in "
         "{ inherit (judged) configured why accepts rootReadsDisk passwords; "
         "console = config.paranoid.access.console or false; "
         'keysFrom = config.paranoid.amnesia.keysFrom or ""; }'
     )
+
+
+def _path(file: Path) -> str:
+    """A path as Nix source, whatever is in its name."""
+    return f"(/. + {nixlang.string(str(file))})"
 
 
 def _ask(runner: Runner, argv: tuple[str, ...]) -> Configured:

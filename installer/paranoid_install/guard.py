@@ -231,7 +231,10 @@ def _login_of_configuration(
     if asked.ways or by_password or (asked.reads_ours and public.keys):
         return
     remedy = "put a key there that its sshd takes, or say --skip-login-check"
-    yield _lock_out((f"{name} lets nobody in ({asked.why})", *public.left), remedy)
+    reasons = [f"{name} lets nobody in ({asked.why})", *public.left]
+    if public.keys:
+        reasons.append("it reads none of the keys that were given")
+    yield _lock_out(tuple(reasons), remedy)
 
 
 def has_password(spec: InstallSpec) -> bool:

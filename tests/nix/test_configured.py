@@ -83,9 +83,9 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return directory
 
 
-def asked(directory: Path, text: str) -> Configured:
+def asked(directory: Path, text: str, modules: Path = MODULES) -> Configured:
     (directory / "configuration.nix").write_text(text)
-    return configured.of_directory(ShRunner(), MODULES, str(directory))
+    return configured.of_directory(ShRunner(), modules, str(directory))
 
 
 def test_a_key_of_roots_counts(place: Path) -> None:
@@ -95,6 +95,11 @@ def test_a_key_of_roots_counts(place: Path) -> None:
     assert not found.reads_ours
     assert found.accepts is not None
     assert "ssh-ed25519" in found.accepts.algorithms
+
+
+def test_the_modules_may_lie_where_the_package_has_them(place: Path, tmp_path: Path) -> None:
+    modules = shutil.copytree(MODULES / "lib", tmp_path / "package/nix/lib").parent
+    assert asked(place, WITH_KEY, modules).ways == ("root",)
 
 
 def test_a_key_in_a_remark_or_of_another_host_does_not(place: Path) -> None:

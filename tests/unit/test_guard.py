@@ -85,7 +85,7 @@ def test_a_fitting_request_passes() -> None:
         ({"config": "/c"}, {"configured": Configured(unchecked="no nix")}, "lock-out",
          "what /c lets in was not checked: no nix"),
         ({"config": "/c"}, {"configured": Configured(why="nobody has a key")}, "lock-out",
-         "/c lets nobody in (nobody has a key)"),
+         "/c lets nobody in (nobody has a key); it reads none of the keys that were given"),
         ({"flake": "f", "generate_root_password": True}, {"configured": Configured(why="w")},
          "lock-out", "f lets nobody in (w)"),
         ({"flake": "f", "ssh_keys": (_RSA_2048,)},

@@ -165,8 +165,14 @@ def test_what_a_file_holds_beside_good_keys_is_told(tmp_path: Path) -> None:
     [
         ("", "holds no ssh public key"),
         (f"#{KEY}\n", "holds no ssh public key"),
-        (f'command="exit" {KEY}\n', "holds no ssh public key: the key .* in place of a shell"),
-        (f"{KEY[:60]}\n{KEY[60:]}\n", "holds no ssh public key: .* is a damaged"),
+        (
+            f'command="exit" {KEY}\n',
+            "holds no ssh public key that opens a shell: .* in place of a shell; give another",
+        ),
+        (
+            f"{KEY[:60]}\n{KEY[60:]}\n",
+            "holds no ssh public key that opens a shell: .* is a damaged",
+        ),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\n", "is a private key"),
         ("x" * (1024 * 1024 + 1), "that is no list of keys"),
     ],

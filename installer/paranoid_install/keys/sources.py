@@ -46,7 +46,8 @@ def read(value: str, now: datetime | None = None) -> Found:
     if _A_KEY.search(value):
         found = in_text(value.removeprefix("\ufeff"), now)
         if not found.keys:
-            raise ValueError(found.left[0] if found.left else f"{value[:60]!r} is only a remark")
+            why = found.left[0] if found.left else f"{value[:60]!r} is only a remark"
+            raise ValueError(f"{why}; give another key")
         return found
     path = Path(value)
     text = decoded(_content(path))
@@ -54,7 +55,7 @@ def read(value: str, now: datetime | None = None) -> Found:
         raise ValueError(f"{path} is a private key; give the public one, which ends in .pub")
     found = in_text(text, now)
     if not found.keys:
-        why = f": {found.left[0]}" if found.left else ""
+        why = f" that opens a shell: {found.left[0]}; give another key" if found.left else ""
         raise ValueError(f"{path} holds no ssh public key{why}")
     return found
 
