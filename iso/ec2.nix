@@ -13,7 +13,8 @@ let
   cfg = config.paranoid.ec2;
   policy = import ../nix/lib/policy.nix;
   keys = import ../nix/lib/keys.nix;
-  inherit (import ../nix/lib/access.nix { inherit policy; } config) accepts;
+  judged = import ../nix/lib/access.nix { inherit policy; } config;
+  inherit (judged) accepts;
   label = "/dev/disk/by-label/${policy.layout.nix.label}";
 
   # Link-local addresses of the instance metadata service and of the time service
@@ -63,6 +64,17 @@ in
     boot.loader.timeout = lib.mkDefault 1;
 
     networking.timeServers = [ time ];
+
+    assertions = [
+      {
+        assertion = cfg.keysFromMetadata -> judged.rootReadsDisk;
+        message = ''
+          paranoid.ec2.keysFromMetadata: the keys of the instance are root's, and root does not get in
+          with them: ${judged.why}. Let root in (services.openssh.settings.PermitRootLogin), and
+          sshd read ${policy.layout.persist.authorizedKeys}.
+        '';
+      }
+    ];
 
     paranoid.amnesia.keysFrom = lib.mkIf cfg.keysFromMetadata "the instance metadata service";
 

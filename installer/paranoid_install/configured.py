@@ -91,7 +91,7 @@ def _judgement(modules: Path) -> str:
     return (
         f"config: let judged = import {_path(modules / 'lib/access.nix')} "
         f"{{ policy = {{ {' '.join(read)} }}; }} config; in "
-        "{ inherit (judged) configured why accepts rootReadsDisk passwords; "
+        "{ inherit (judged) admitted configured why accepts rootReadsDisk passwords; "
         "console = config.paranoid.access.console or false; "
         'keysFrom = config.paranoid.amnesia.keysFrom or ""; }'
     )
@@ -122,7 +122,7 @@ def _read(said: Mapping[str, object]) -> Configured:
     words = [str(way) for way in ways]
     if said["console"]:
         words.append("the console, as the configuration says")
-    if said["keysFrom"] and said["rootReadsDisk"]:
+    if said["keysFrom"] and said["admitted"]:
         words.append(str(said["keysFrom"]))
     return Configured(
         ways=tuple(words),

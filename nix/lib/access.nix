@@ -192,7 +192,7 @@ let
       inherit (user) name;
       enters = why == null && (configured || brought);
       configured = why == null && configured;
-      mayEnter = why == null && readsDisk;
+      admitted = why == null;
       # Of a user who was meant to get in.
       problems =
         if lines == [ ] && !elem user.name onDisk then
@@ -247,8 +247,10 @@ rec {
   # from the configuration alone.
   ways = open (user: user.enters);
   configured = open (user: user.configured);
+  # Who would with the right proof, whatever brings it: an authority's signature, say.
+  admitted = open (user: user.admitted);
   # Whether root would with a key that is put onto the persist root.
-  rootReadsDisk = elem "root" (open (user: user.mayEnter));
+  rootReadsDisk = readsDisk && elem "root" admitted;
   # Whose password hash is read from where the installer puts it.
   passwords = map (u: u.name) (
     filter (u: (u.hashedPasswordFile or null) == "${policy.layout.persist.passwords}/${u.name}") users

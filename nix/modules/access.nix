@@ -47,9 +47,8 @@ in
   config = lib.mkIf cfg.enable {
     assertions = [
       {
-        # What is said in words says nothing of the daemon and the network.
-        assertion =
-          cfg.console || judged.ways != [ ] || (keysFrom != "" && judged.rootReadsDisk);
+        # Words say nothing of the daemon, the network, and who may log in.
+        assertion = cfg.console || judged.ways != [ ] || (keysFrom != "" && judged.admitted != [ ]);
         message = ''
           paranoid.access: no way into this machine remains: ${judged.why}.
           Set users.users.<name>.openssh.authorizedKeys.keys to a key that the daemon takes, or

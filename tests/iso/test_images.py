@@ -302,9 +302,15 @@ def test_a_machine_that_fetches_its_keys_tells_the_installer(evaluate: Evaluate)
         environment = { inherit (config.systemd.services.paranoid-ec2-keys.environment)
           KEYS METADATA RSA_BITS TYPES; };
         fired = builtins.filter (a: !a.assertion) config.assertions;
+        rootShutOut = map (a: a.message) (builtins.filter (a: !a.assertion) (machine.extendModules {
+          modules = [ ({ lib, ... }: {
+            services.openssh.settings.PermitRootLogin = lib.mkForce "no";
+          }) ];
+        }).config.assertions);
       }
     """)
     assert machine["fired"] == []
+    assert any("root does not get in" in message for message in machine["rootShutOut"])
     assert json.loads(machine["layout"])["keysFrom"] == "the instance metadata service"
     environment = machine["environment"]
     assert environment["METADATA"] == "http://169.254.169.254/latest http://[fd00:ec2::254]/latest"

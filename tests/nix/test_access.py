@@ -65,7 +65,7 @@ BASE = """
     set = settings: {{ services.openssh = {{ inherit settings; }}; }};
     judged = import {root}/nix/lib/access.nix {{ inherit policy; }} (merge base ({change}));
   in
-  {{ inherit (judged) ways configured why accepts rootReadsDisk passwords; }}
+  {{ inherit (judged) admitted ways configured why accepts rootReadsDisk passwords; }}
 """
 
 
@@ -177,6 +177,9 @@ def test_a_file_of_keys_counts_as_its_lines(judge: Judge, tmp_path: Path) -> Non
 def test_keys_that_the_installer_brings_are_no_way_of_the_configurations_own(judge: Judge) -> None:
     assert judge("onDisk")["configured"] == []
     assert judge("none")["rootReadsDisk"] is True
+    assert judge("none")["admitted"] == ["root"]
+    assert judge('merge (set { PermitRootLogin = "no"; }) (admin bash)')["admitted"] == ["admin"]
+    assert judge("{ services.openssh.enable = false; }")["admitted"] == []
     assert judge('set { PermitRootLogin = "no"; }')["rootReadsDisk"] is False
 
 
