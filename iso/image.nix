@@ -12,6 +12,7 @@ let
 
   cfg = config.paranoid.image;
   policy = import ../nix/lib/policy.nix;
+  keys = import ../nix/lib/keys.nix;
   toml = pkgs.formats.toml { };
 
   withDirectory =
@@ -153,6 +154,23 @@ let
       toHashFormat = "sri";
     };
 
+  accepts = keys.ofSettings (import ../nix/lib/sshd.nix {
+    inherit policy;
+    inherit (cfg) olderKeys;
+  }).settings;
+
+  # The keys of an entry; null where it has none, or more than one source, or they are yet to come.
+  linesOf =
+    entry:
+    if entry.key != null && entry.file == null then
+      [ entry.key ]
+    else if entry.file != null && entry.key == null && entry.url == null then
+      keys.linesOf (builtins.readFile entry.file)
+    else
+      null;
+  reasonsOf =
+    entry: map (line: "${keys.shown line}: ${toString (keys.refusal accepts line)}") (linesOf entry);
+
   keyAssertions = entry: [
     {
       assertion = lib.count (source: source != null) [
@@ -168,6 +186,16 @@ let
         paranoid.image.sshKeys: ${toString entry.url} has no hash. Keys that are fetched without
         one are whatever that address serves on the day of the build. Fetch them once with
         scripts/build-iso --github-user, or set `hash'.
+      '';
+    }
+    {
+      # What is yet to be fetched is judged by the installer.
+      assertion = linesOf entry == null || lib.any (line: keys.refusal accepts line == null) (linesOf entry);
+      message = ''
+        paranoid.image.sshKeys: ${if entry.file != null then toString entry.file else "the key"} lets
+        nobody in: ${lib.concatStringsSep "; " (reasonsOf entry)}. Give another key, made with
+        ssh-keygen -t ed25519, or say paranoid.image.olderKeys as the systems do with
+        paranoid.sshd.olderKeys.
       '';
     }
     {
@@ -244,6 +272,17 @@ in
         Public keys for root of the installed machine: the key itself, or a fetch that is pinned
         by its hash. Why here as well as in a configuration: one system can be installed for
         people who don't share a key.
+      '';
+    };
+
+    olderKeys = mkOption {
+      type = types.listOf (types.enum (lib.attrNames policy.sshd.older));
+      default = [ ];
+      example = [ "rsa-2048" ];
+      description = ''
+        Kinds of keys that the systems to be installed take beside the policy's: what they say with
+        {option}`paranoid.sshd.olderKeys`. Why here as well: {option}`sshKeys` is judged when the
+        image is built, and a key that lets nobody in is refused.
       '';
     };
 

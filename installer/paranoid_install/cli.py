@@ -212,8 +212,8 @@ def patch(
     """Patch what nixos-generate-config wrote on an installed machine, as the install did."""
     from paranoid_install.rewrite import patch_file  # noqa: PLC0415
 
-    changed = patch_file(file, tmpfs_size)
-    print(f"{file}: {'patched' if changed else 'already as it should be'}")
+    kept = patch_file(file, tmpfs_size)
+    print(f"{file}: {f'patched; the old one is {kept}' if kept else 'already as it should be'}")
 
 
 @app.command()

@@ -260,6 +260,8 @@ class _Build:
                 firmware=self._layout.firmware,
                 boot_device=self._boot_device(),
                 authorized_keys=f"{self._layout.authorized_keys}/root",
+                keys_on_disk=bool(guard.ssh_keys(self._spec, self._found).keys),
+                password=guard.has_password(self._spec),
                 system=self._found.system.path if self._found.system else "",
                 is_image=self._image,
             )
@@ -287,7 +289,7 @@ class _Build:
                 actions.append(GenerateHostKey(key, root))
         if not spec.seal:
             actions.append(GenerateMachineId(root + layout.machine_id))
-        public = guard.ssh_keys(spec, self._found)
+        public = guard.ssh_keys(spec, self._found).keys
         if public:
             actions.append(MakeDirectory(root + layout.authorized_keys))
             text = keys.authorized_keys(public)

@@ -12,10 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paranoid_install import contents, disks, keys, record
+from paranoid_install import configured, contents, disks, keys, record
 from paranoid_install.ahead import will_fail
+from paranoid_install.configured import Configured
 from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError, SpecError
+from paranoid_install.keys import Daemon
 from paranoid_install.layout import Firmware, Layout, layout
 from paranoid_install.past import cut_off
 from paranoid_install.runner import Runner
@@ -31,12 +33,16 @@ _PASSING = ("partition", "loop", "memory disk", "compressed memory")
 class System:
     """A toplevel that may be installed, and what it says of itself in etc/paranoid/layout.json.
 
-    `declared` is None for a system that was not made by the paranoid modules.
+    `keys` let somebody in; `left` has a sentence for each that does not. `daemon` is what its
+    sshd_config says; None: it has none. `declared` is None for a system that was not made by the
+    paranoid modules.
     """
 
     path: str
     keys: tuple[str, ...] = ()
     declared: Mapping[str, Any] | None = None
+    left: tuple[str, ...] = ()
+    daemon: Daemon | None = None
 
     @property
     def firmware(self) -> str:
@@ -60,8 +66,10 @@ class Survey:
     """The machine as found.
 
     `memory` is in bytes, None where the target is another machine. `clock` is in seconds since the
-    epoch, `boot_bytes` what the system puts onto /boot; None where it is not known. `unchecked` has
-    a sentence for each thing that could not be looked at and is no reason to refuse.
+    epoch, `boot_bytes` what the system puts onto /boot; None where it is not known. `live_keys`
+    open a shell of this machine's root, `live_left` says of each other line why not. `configured`
+    is what the configuration or flake given lets in; None where neither is. `unchecked` has a
+    sentence for each thing that could not be looked at and is no reason to refuse.
     """
 
     disk: Disk
@@ -70,7 +78,6 @@ class Survey:
     layout: Layout
     memory: int | None
     live_keys: tuple[str, ...]
-    config_has_keys: bool
     systems: tuple[System, ...]
     system: System | None
     modules: str
@@ -81,6 +88,8 @@ class Survey:
     clock: float | None = None
     unchecked: tuple[str, ...] = ()
     will_fail: tuple[Refusal, ...] = ()
+    live_left: tuple[str, ...] = ()
+    configured: Configured | None = None
 
 
 def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
@@ -100,14 +109,15 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
     room, unchecked = room_of(runner, system.path) if system else (None, ())
     others, unread = _others(runner, disk, found)
     modules = modules_directory()
+    live = keys.of_live_root()
     return Survey(
         disk=disk,
         partitions=disks.partitions_of(disk, found),
         namesakes=namesakes(disk, others, needs.labels),
         layout=plan,
         memory=None if disk.kind == "image" else disks.memory(),
-        live_keys=keys.of_live_root(),
-        config_has_keys=bool(spec.config) and keys.in_directory(spec.config),
+        live_keys=live.keys,
+        live_left=live.left,
         systems=systems,
         system=system,
         room=room,
@@ -118,6 +128,7 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
         clock=time.time(),
         unchecked=unchecked + unread,
         will_fail=will_fail(runner, plan, built_here=system is None and not spec.flake),
+        configured=_configured(runner, spec, modules),
     )
 
 
@@ -271,10 +282,21 @@ def _others(
     return seen, unread
 
 
+def _configured(runner: Runner, spec: InstallSpec, modules: Path) -> Configured | None:
+    """What the configuration to be built lets in, where that is what is installed."""
+    if spec.systems or spec.skip_login_check:
+        return None
+    if spec.config:
+        return configured.of_directory(runner, modules, spec.config)
+    return configured.of_flake(runner, modules, spec.flake) if spec.flake else None
+
+
 def _system(path: str) -> System:
     file = Path(path) / "etc/paranoid/layout.json"
+    daemon = Daemon.of_system(path)
+    lets_in = keys.of_system(path, daemon)
     if not file.exists():
-        return System(path, keys.of_system(path))
+        return System(path, lets_in.keys, None, lets_in.left, daemon)
     try:
         declared = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -283,7 +305,7 @@ def _system(path: str) -> System:
     if not known or not {"firmware", "tmpfsSize", "labels"} <= set(declared):
         problem = "is not the description of a layout that this installer knows"
         raise SpecError(str(file), problem, "build the system with modules of the same release")
-    return System(path, keys.of_system(path), declared)
+    return System(path, lets_in.keys, declared, lets_in.left, daemon)
 
 
 def room_of(runner: Runner, toplevel: str) -> tuple[Room | None, tuple[str, ...]]:

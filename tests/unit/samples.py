@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -50,6 +51,14 @@ HARDWARE = """\
 """
 
 
+def rsa(bits: int) -> str:
+    """A public key with a modulus of this many bits."""
+    number = ((1 << (bits - 1)) | 1).to_bytes(bits // 8 + 1, "big")
+    fields = (b"ssh-rsa", b"\x01\x00\x01", number)
+    blob = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    return f"ssh-rsa {base64.b64encode(blob).decode()} cloud"
+
+
 def request(**changes: Any) -> InstallSpec:
     """A valid request for /dev/vda with a key."""
     return replace(InstallSpec(DevicePath("/dev/vda"), ssh_keys=(KEY,)), **changes)
@@ -64,7 +73,6 @@ def machine_found(disk: Disk = BLANK, firmware: Firmware = "bios", **changes: An
         layout=layout(firmware),
         memory=8 * GIB,
         live_keys=(),
-        config_has_keys=False,
         systems=(),
         system=None,
         modules="/modules",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -11,7 +13,8 @@ from paranoid_install.actions import BuildSystem, GenerateHostKey, Mount, Run
 from paranoid_install.disks import Disk
 from paranoid_install.layout import LOOP, Firmware
 from paranoid_install.plan import Plan, Step, make
-from tests.unit.samples import BLANK, KEY, holding, machine_found, request
+from paranoid_install.survey import System
+from tests.unit.samples import BLANK, KEY, holding, machine_found, request, rsa
 
 IMAGE = Disk(path="/tmp/x.img", size=BLANK.size, kind="image", signatures=())
 DISKS = {
@@ -145,6 +148,39 @@ def test_the_keys_given_are_written_and_the_live_ones_only_without() -> None:
     assert other in json.dumps(
         make(request(ssh_keys=()), machine_found(live_keys=(other,))).as_data()
     )
+
+
+def test_a_key_that_opens_nothing_is_not_written_and_the_plan_says_which_and_why() -> None:
+    short = rsa(2048)
+    plan = make(request(ssh_keys=(short, KEY), ssh_keys_left=("line 3 is odd",)), machine_found())
+    assert short.split()[1] not in json.dumps(plan.as_data()["steps"])
+    assert plan.warnings[0] == "line 3 is odd"
+    assert "it has 2048" in plan.warnings[1]
+    taken = make(
+        request(ssh_keys=()),
+        machine_found(live_keys=(KEY,), live_left=("the key x opens no shell",)),
+    )
+    assert taken.warnings == ("not taken over from this machine's root: the key x opens no shell",)
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "lines"),
+    [
+        ({}, {}, ['access.keysOnDisk = [ "root" ]']),
+        ({"generate_root_password": True}, {},
+         ['access.keysOnDisk = [ "root" ]', "access.console = true"]),
+        ({"ssh_keys": (), "root_password_hash_file": "/h"}, {}, ["access.console = true"]),
+        ({"ssh_keys": (), "skip_login_check": True}, {}, ["access.enable = false"]),
+        ({"ssh_keys": ()}, {"system": System("/nix/store/0-x", (KEY,))}, []),
+    ],
+)  # fmt: skip
+def test_the_configuration_says_what_lets_root_in(
+    given: dict[str, Any], found: dict[str, Any], lines: list[str]
+) -> None:
+    plan = make(request(**given), machine_found(**found))
+    texts = [getattr(action, "text", "") for step in plan.steps for action in step.actions]
+    written = "\n".join(texts)
+    assert re.findall(r"paranoid\.(access\.[^;]*);", written) == lines
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
