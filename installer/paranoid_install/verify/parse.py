@@ -17,12 +17,15 @@ _PROCESS = re.compile(r'\(\("([^"]*)"')
 
 
 def sshd(text: str) -> dict[str, tuple[str, ...]]:
-    """`sshd -T`: lower-case keywords with their values, in order."""
+    """`sshd -T`: lower-case keywords with their values, in order.
+
+    Some versions print keywords as sshd_config(5) writes them; sshd itself ignores case.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
         if key:
-            found[key] = (*found.get(key, ()), value)
+            found[key.lower()] = (*found.get(key.lower(), ()), value)
     if "port" not in found:
         raise ValueError("this is not what sshd -T prints")
     return found

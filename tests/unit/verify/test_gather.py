@@ -366,6 +366,13 @@ def test_a_file_of_drop_ins_needs_no_other(disk: Path) -> None:
     assert ask(BY_ID["logs.journal"], gather(disk, Programs())).status is Status.PASS
 
 
+def test_keywords_of_sshd_are_read_in_any_case() -> None:
+    text = "Port 22\nPermitRootLogin without-password\nhostkey /a\nHostKey /b\n"
+    assert parse.sshd(text) == {
+        "port": ("22",), "permitrootlogin": ("without-password",), "hostkey": ("/a", "/b"),
+    }  # fmt: skip
+
+
 def test_no_audit_rules_are_none() -> None:
     assert parse.audit_rules("No rules\n") == ()
 
