@@ -437,7 +437,7 @@ def test_rules_that_nft_has_loaded_are_understood() -> None:
     ("name", "old", "new"),
     [
         ("input", "policy drop", "policy accept"),
-        ("input", "tcp dport { 80, 443 }", "meta l4proto tcp"),
+        ("input", "tcp dport { 80, 443 }", "meta l4proto udp"),
         ("ssh", "{ 80, 443 }", "{ 20-30, 443 }"),
         ("ssh", "iifname tailscale0 tcp", 'iifname { "eth0", "tailscale0" } tcp'),
         ("ssh", "auto-merge", "elements = { tcp . 20-30 }"),
