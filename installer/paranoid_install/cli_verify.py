@@ -52,7 +52,7 @@ def verify(
     from paranoid_install.verify.command import VerifyOptions, run  # noqa: PLC0415
 
     options = VerifyOptions(root, fail_on, baseline, as_json, sarif, junit, html, ephemeral)
-    raise typer.Exit(run(options, ShRunner(shield=context.obj.shield), findings))
+    raise typer.Exit(run(options, ShRunner(shield=context.obj.shield, cautious=True), findings))
 
 
 @app.command("diff")

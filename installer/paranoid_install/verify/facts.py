@@ -75,6 +75,14 @@ class Space:
 
 
 @dataclass(frozen=True)
+class SshdBlock:
+    """A Match block of sshd_config(5): what it says, and the settings where it alone holds."""
+
+    condition: str
+    settings: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
 class Listener:
     """A listening socket, of ss(8). `address` as printed, without the port; `*` is any."""
 
@@ -139,6 +147,7 @@ class Machine:
     owners: Piece[tuple[Stat, ...]] = _PIECE
     encryption: Piece[tuple[str, bool]] = _PIECE
     sshd: Piece[Mapping[str, tuple[str, ...]]] = _PIECE
+    sshd_blocks: Piece[tuple[SshdBlock, ...]] = _PIECE
     interfaces: Piece[Mapping[str, bool]] = _PIECE
     tailscale: Piece[str] = _PIECE
     ruleset: Piece[tuple[Mapping[str, Any], ...]] = _PIECE

@@ -21,7 +21,6 @@ from paranoid_install.verify.facts import (
     Space,
     Stat,
     Unknown,
-    User,
 )
 from paranoid_install.verify.kernel_checks import KEYS
 from paranoid_install.verify.mount_checks import executing_of
@@ -33,6 +32,7 @@ _PERSIST = _LAYOUT["persist"]["root"]
 _STORE = _LAYOUT["store"]["mountPoint"]
 _PROFILE = "/nix/var/nix/profiles/system"
 _WRAPPERS = f"{policy.load('mounts')['wrappers']['path']}/bin"
+_INCLUDES = 64
 _SET_ID = stats.S_ISUID | stats.S_ISGID
 SEARCH = 0.4
 """Seconds of work that a search through directories may take; two share the interpreter."""
@@ -41,20 +41,21 @@ SEARCH = 0.4
 def nix_conf(tree: Tree) -> dict[str, str]:
     """nix.conf(5) with what it includes."""
     found: dict[str, str] = {}
-    _read_nix(tree, tree.etc("nix/nix.conf"), found, depth=0)
+    _read_nix(tree, tree.etc("nix/nix.conf"), found, [0])
     return found
 
 
-def _read_nix(tree: Tree, path: str, found: dict[str, str], depth: int) -> None:
-    if depth > 8:
-        raise ValueError(f"{path}: includes itself")
-    for line in tree.text(path).splitlines():
+def _read_nix(tree: Tree, path: str, found: dict[str, str], files: list[int]) -> None:
+    files[0] += 1
+    if files[0] > _INCLUDES:
+        raise ValueError(f"{path}: more than {_INCLUDES} files are included")
+    for line in tree.text(path).split("\n"):
         words = line.partition("#")[0].split(None, 2)
         if len(words) >= 2 and words[0] in ("include", "!include"):
             other = words[1]
             other = other if other.startswith("/") else f"{path.rpartition('/')[0]}/{other}"
             if words[0] == "include" or tree.exists(other):
-                _read_nix(tree, other, found, depth + 1)
+                _read_nix(tree, other, found, files)
         elif len(words) >= 2 and words[1] == "=":
             value = words[2].strip() if len(words) == 3 else ""
             if words[0].startswith("extra-"):
@@ -207,12 +208,11 @@ def declared(tree: Tree) -> tuple[Declared, ...] | Unknown:
     return parse.declared(tree.text(found))
 
 
-def users(tree: Tree) -> tuple[User, ...]:
-    """passwd(5) and shadow(5), with the password files of the persist root."""
+def declared_passwords(tree: Tree) -> dict[str, str]:
+    """The password files of the persist root, by the name of their user."""
     directory = _LAYOUT["persist"]["passwords"]
     names = tree.names(directory) if tree.exists(directory) else ()
-    files = {name: tree.text(f"{directory}/{name}") for name in names}
-    return parse.passwords(tree.text("/etc/passwd"), tree.text("/etc/shadow"), files)
+    return {name: tree.text(f"{directory}/{name}") for name in names}
 
 
 def wrappers(tree: Tree) -> tuple[Stat, ...]:
@@ -345,7 +345,6 @@ FROM_LIVE_TREE: dict[str, Callable[[Tree], Any]] = {
     "channels": channels,
     "upload": upload,
     "declared": declared,
-    "users": users,
     "wrappers": wrappers,
     "signatures_age": signatures_age,
 }

@@ -62,6 +62,13 @@ class Packets:
         """With another port than they arrived with."""
         return replace(self.having("dport", ((port, port),)), arrived=self.ports)
 
+    def changed(self) -> Packets:
+        """With whatever addresses and ports a rule may have given them; nobody knows which."""
+        anywhere = ((0, _MOST),)
+        fields = {**self.fields, "saddr": anywhere, "daddr": anywhere}
+        fields |= {"sport": ((0, 65535),), "dport": ((0, 65535),)}
+        return replace(self, fields=fields, arrived=self.ports, sure=False)
+
     @property
     def ports(self) -> Ranges:
         """The destination ports that the packets arrived with."""
@@ -93,6 +100,14 @@ def connections(
             "kind": ((0, 0),),
         },
     )
+
+
+def tracked(packets: Packets, *, early: bool) -> Packets:
+    """As a chain sees it, before connections are tracked or after."""
+    if packets.only("state") == _UNTRACKED:
+        return packets
+    state = _STATES["invalid"] if early else _NEW
+    return packets.having("state", ((state, state),))
 
 
 def untracked(packets: Packets) -> Packets:

@@ -18,6 +18,7 @@ from paranoid_install.verify.packets import (
     StrangeError,
     look_up,
     part,
+    tracked,
     untracked,
 )
 
@@ -25,6 +26,7 @@ WORK = 50_000
 """Expressions that are looked at before an answer is given up."""
 _HOOKS = ("ingress", "prerouting", "input")
 _FAMILIES = {V4: ("netdev", "inet", "ip"), V6: ("netdev", "inet", "ip6")}
+_TRACKING = -200
 _ANSWERS = {"icmp": V4, "icmpv6": V6}
 _PASSING = frozenset(
     {"counter", "log", "continue", "comment", "last", "ct helper", "ct timeout", "ct expectation",
@@ -130,7 +132,8 @@ class Ruleset:
         fates = []
         (family,) = {low for low, _ in packets.fields["family"]}
         for chain in self.reached(family):
-            ends = [end for here in going for end in self._base(chain, here)]
+            early = _is_early(chain)
+            ends = [end for here in going for end in self._base(chain, tracked(here, early=early))]
             fates += [Fate(e.packets, Verdict.REFUSED) for e in ends if e.verdict is _REFUSED]
             # Another chain may still refuse what this one lets through.
             going = [
@@ -220,7 +223,8 @@ class Ruleset:
         elif kind == "mangle":
             yield _mangled(here, what)
         elif kind == "notrack":
-            yield untracked(here)
+            # Once a connection is known, it has no effect.
+            yield untracked(here) if _is_early(base) else here
         elif kind == "redirect":
             yield _End(_redirected(here, what), Verdict.ACCEPTED)
         elif kind in _PASSING:
@@ -245,8 +249,8 @@ class Ruleset:
                 yield _End(end.packets, end.verdict, end.verdict is None and kind == "goto")
         else:
             # Unknown: it may pass packets on, let them in, or end the rule.
-            yield _End(here.unsure(), Verdict.UNCLEAR)
-            yield here.unsure()
+            yield _End(here.changed(), Verdict.UNCLEAR)
+            yield here.changed()
             yield _End(here.unsure(), None)
 
     def _verdict_map(
@@ -296,6 +300,12 @@ class Ruleset:
         raise StrangeError
 
 
+def _is_early(chain: Mapping[str, Any]) -> bool:
+    """Whether a chain comes before connections are tracked (nft(8), standard priorities)."""
+    hook, priority = str(chain["hook"]), int(chain.get("prio", 0))
+    return hook == "ingress" or (hook == "prerouting" and priority < _TRACKING)
+
+
 def _kind(statement: Any) -> tuple[str, Any]:
     if isinstance(statement, dict) and len(statement) == 1:
         return next(iter(statement.items()))
@@ -316,14 +326,14 @@ def _mangled(packets: Packets, what: Mapping[str, Any]) -> Packets:
         return packets.sent_to(value)
     inner = key.get("meta") or key.get("ct") or {}
     # No match on a mark is understood, so that nothing hangs on its value.
-    return packets if inner.get("key") in _MARKS else packets.unsure()
+    return packets if inner.get("key") in _MARKS else packets.changed()
 
 
 def _redirected(packets: Packets, what: Any) -> Packets:
     port = what.get("port") if isinstance(what, dict) else None
     if isinstance(port, int):
         return packets.sent_to(port)
-    return packets if port is None else packets.unsure()
+    return packets if port is None else packets.changed()
 
 
 def _names(value: Any) -> Iterator[str]:

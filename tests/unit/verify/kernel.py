@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import functools
 import json
 import os
@@ -127,8 +128,7 @@ class Lab:
                 if number in waiting:
                     sender, probe = waiting.pop(number)
                     poll.unregister(number)
-                    error = sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-                    found[probe] = error == 0
+                    found[probe] = _is_connected(sender)
                 else:
                     self._receive(readers[number], found, marks)
 
@@ -141,6 +141,15 @@ class Lab:
         mark = receiver.recv(64)
         if mark in marks:
             found[marks[mark]] = True
+
+
+def _is_connected(sender: socket.socket) -> bool:
+    """Whether the first packet was answered; the third one may be refused, with an error."""
+    try:
+        sender.getpeername()
+    except OSError:
+        return sender.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
+    return True
 
 
 def inside(process: int, make: Callable[[], T]) -> T:

@@ -156,6 +156,7 @@ def paranoid() -> Machine:
         interfaces={"lo": True, "tailscale0": True, "wg0": True},
         tailscale="Running",
         sshd=parse.sshd((DATA / "sshd-T.txt").read_text()),
+        sshd_blocks=(),
         ruleset=RULESET,
         listeners=(Listener("tcp", "0.0.0.0", 22, "sshd"), Listener("udp", "127.0.0.53%lo", 53)),
         declared=(Declared("tcp", 22, ("tailscale0",)),),

@@ -93,10 +93,13 @@ def rules(seed: int) -> str:
     hook = rng.choice(("input", "input", "input", "prerouting"))
     policy = rng.choice(("drop", "drop", "accept"))
     family = rng.choice(("inet", "inet", "inet", "ip", "ip6"))
+    priority = rng.choice((0, 0, -300)) if hook == "prerouting" else 0
     text = f"table {family} t {{{SETS}"
     text += chain("three", "", simple, 2) + chain("two", "", (*simple, "jump three"), 3)
     text += chain("one", "", (*simple, "jump two", "goto three"), 3)
-    text += chain("in", f"  type filter hook {hook} priority 0; policy {policy};\n", ENDS, 5)
+    text += chain(
+        "in", f"  type filter hook {hook} priority {priority}; policy {policy};\n", ENDS, 5
+    )
     if rng.random() < 0.3:
         text += chain("late", f"  type filter hook input priority 9; policy {policy};\n", ENDS, 3)
     if rng.random() < 0.2:

@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from paranoid_install.errors import CommandFailed
-from paranoid_install.runner import Result
+from paranoid_install.runner import Result, ShRunner
 from paranoid_install.verify import devices, files, parse, programs
 from paranoid_install.verify.check import ask
 from paranoid_install.verify.facts import (
@@ -27,7 +29,7 @@ from paranoid_install.verify.gather import gather
 from paranoid_install.verify.registry import BY_ID, CHECKS
 from paranoid_install.verify.terms import Status
 from paranoid_install.verify.tree import SearchCutError, Tree, limit, walk
-from tests.unit.verify.machines import mount
+from tests.unit.verify.machines import mount, paranoid
 
 PROFILE = "nix/var/nix/profiles"
 SYSTEM = "nix/store/aaa-system"
@@ -371,6 +373,69 @@ def test_keywords_of_sshd_are_read_in_any_case() -> None:
     assert parse.sshd(text) == {
         "port": ("22",), "permitrootlogin": ("without-password",), "hostkey": ("/a", "/b"),
     }  # fmt: skip
+
+
+class RealSshd:
+    """The sshd of this machine, with the configuration of a disk."""
+
+    def __init__(self, disk: Path) -> None:
+        self._file = str(disk / "etc/ssh/sshd_config")
+
+    def run(self, *argv: str, **options: Any) -> Result:
+        own = () if "-f" in argv else ("-f", self._file)
+        return ShRunner().run(*argv, *own, **options)
+
+
+def sshd_disk(root: Path, text: str) -> Path:
+    if shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("sshd is not installed")
+    key = root / "key"
+    root.mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    write(root, "etc/ssh/sshd_config", f"HostKey {key}\nPasswordAuthentication no\n{text}\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "Match Address *\n PasswordAuthentication yes",
+        "match user x,y,!z address 10.0.0.0/8\n PasswordAuthentication yes",
+        "Match all\nPasswordAuthentication yes",
+        "Match Group nobody\nX11Forwarding no\nMatch LocalPort 2222\nPasswordAuthentication=yes",
+        "Include {root}/etc/ssh/more.conf",
+        "Match User alice\nInclude {root}/etc/ssh/yes*",
+    ],
+)
+def test_what_a_match_block_opens_is_found(tmp_path: Path, block: str) -> None:
+    root = tmp_path / "mnt"
+    disk = sshd_disk(root, block.replace("{root}", str(root)))
+    for name, text in (("yes.conf", ""), ("more.conf", "Match User bob\n")):
+        write(disk, f"etc/ssh/{name}", f"{text}PasswordAuthentication yes\n")
+    # Inside the disk the same files have their own names.
+    (disk / str(tmp_path)[1:]).mkdir(parents=True)
+    (disk / str(root)[1:]).symlink_to("/")
+    runner = RealSshd(disk)
+    everybody = "yes" if block.startswith("Match all") else "no"
+    assert programs.sshd(runner, Tree(disk))["passwordauthentication"] == (everybody,)
+    blocks = programs.sshd_blocks(runner, Tree(disk))
+    assert isinstance(blocks, tuple), blocks
+    machine = replace(paranoid(), sshd_blocks=blocks)
+    evidence = ask(BY_ID["ssh.passwords"], machine).evidence
+    assert any(line.startswith("PasswordAuthentication yes (Match ") for line in evidence)
+
+
+def test_blocks_in_a_form_that_is_not_followed_are_unknown(tmp_path: Path) -> None:
+    disk = sshd_disk(tmp_path / "mnt", "Match Address *\nPasswordAuthentication yes")
+    write(tmp_path, "other/etc/ssh/sshd_config", "# another file\n")
+    assert isinstance(programs.sshd_blocks(RealSshd(disk), Tree(tmp_path / "other")), Unknown)
+    machine = replace(paranoid(), sshd_blocks=Unknown("?"))
+    assert ask(BY_ID["ssh.passwords"], machine).status is Status.UNKNOWN
+
+
+def test_a_configuration_without_blocks_has_none(tmp_path: Path) -> None:
+    disk = sshd_disk(tmp_path / "mnt", "X11Forwarding no")
+    assert programs.sshd_blocks(RealSshd(disk), Tree(disk)) == ()
 
 
 def test_no_audit_rules_are_none() -> None:
