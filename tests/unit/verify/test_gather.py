@@ -582,6 +582,7 @@ def test_each_program_is_only_asked() -> None:
     gather(Path("/"), runner)
     assert {argv[:2] for argv in runner.asked} == {
         ("sshd", "-T"),
+        ("getent", "passwd"),
         ("nft", "-j"),
         ("ss", "-H"),
         ("tailscale", "status"),
