@@ -14,6 +14,7 @@ from paranoid_install.verify.terms import Severity
 
 _AUDIT = policy.load("audit")
 _LOCKED = 2
+_UNSET = ("unset", "4294967295")
 _FIELD = re.compile(r"([A-Za-z0-9_]+)(!=|<=|>=|&=|[=<>&])(.*)")
 _NEVER = re.compile(r"-[aA] (?:never,|\w+,exclude)")
 
@@ -94,6 +95,8 @@ def _normal(field: str) -> str:
     match = _FIELD.fullmatch(field)
     if match is None:
         return field
+    if match[3] in _UNSET:
+        return f"{match[1]}{match[2]}-1"
     try:
         return f"{match[1]}{match[2]}{int(match[3], 0)}"
     except ValueError:

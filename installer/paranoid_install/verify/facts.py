@@ -105,13 +105,15 @@ class Declared:
 class User:
     """A line of passwd(5). `password` is locked, empty or hash; the hash itself is not kept.
 
-    `declared`: the hash is the one of the user's file on the persist root.
+    `declared`: the hash is the one of the user's file on the persist root. `method`: how it was
+    made, in the sign of crypt(5); des for the old form.
     """
 
     name: str
     uid: int
     password: str
     declared: bool = False
+    method: str = ""
 
 
 @dataclass(frozen=True)
@@ -131,7 +133,9 @@ class Machine:
     """Everything that checks may look at; a piece that nobody gathered is unknown.
 
     `sysctl` has each key of the policy, Unknown where the kernel has or shows none. Ages are in
-    seconds since the system profile, or ClamAV's signatures, were last changed.
+    seconds since the system profile, or ClamAV's signatures, were last changed. `texts` and `trees`
+    are what profiles ask about: files of /etc, and directories with what is in them; None for
+    what is not there.
     """
 
     root: str = "/"
@@ -171,6 +175,8 @@ class Machine:
     exposure: Piece[Mapping[str, float]] = _PIECE
     journald: Piece[Mapping[str, str]] = _PIECE
     upload: Piece[Mapping[str, str]] = _PIECE
+    texts: Piece[Mapping[str, str | None]] = _PIECE
+    trees: Piece[Mapping[str, tuple[Stat, ...] | None]] = _PIECE
     loader: Piece[Loader] = _PIECE
     kernels: Piece[tuple[str, str]] = _PIECE
     clock: Piece[Mapping[str, str]] = _PIECE

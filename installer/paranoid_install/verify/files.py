@@ -11,7 +11,7 @@ from typing import Any
 
 from paranoid_install import policy
 from paranoid_install.mounts import MountEntry, mount_table
-from paranoid_install.verify import devices, parse
+from paranoid_install.verify import devices, parse, profile_paths
 from paranoid_install.verify.facts import (
     Declared,
     Loader,
@@ -174,6 +174,23 @@ def loader(tree: Tree) -> Loader | Unknown:
         menu = tuple(line for line in text.splitlines() if "menuentry" in line)
         return Loader("grub", text, menu)
     return Unknown(f"no configuration of a boot loader in {boot}; is it mounted?")
+
+
+def texts(tree: Tree) -> dict[str, str | None]:
+    """The files of /etc that rules of a profile ask about."""
+    found = {name: tree.etc(name) for name in sorted(profile_paths.texts())}
+    return {name: tree.text(path) if tree.exists(path) else None for name, path in found.items()}
+
+
+def trees(tree: Tree) -> dict[str, tuple[Stat, ...] | None]:
+    """The directories that rules of a profile ask about, with all that is in them."""
+    over = limit(SEARCH)
+    found: dict[str, tuple[Stat, ...] | None] = {}
+    for path in sorted(profile_paths.trees()):
+        there = tree.exists(path)
+        walked = walk(tree.real(path), over) if there else ()
+        found[path] = tuple(of(name, stat) for name, stat in walked) if there else None
+    return found
 
 
 def parameters(tree: Tree, live: bool) -> tuple[str, ...]:
@@ -344,6 +361,8 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
 FROM_LIVE_TREE: dict[str, Callable[[Tree], Any]] = {
     "channels": channels,
     "upload": upload,
+    "texts": texts,
+    "trees": trees,
     "declared": declared,
     "wrappers": wrappers,
     "signatures_age": signatures_age,

@@ -140,7 +140,8 @@ def passwords(passwd: str, shadow: str, declared: Mapping[str, str]) -> tuple[Us
             secret = hashes.get(name, "!")
         kind = _password(secret)
         known = kind == "hash" and secret == declared.get(name, "").strip()
-        found.append(User(name, number, kind, known))
+        method = _method(secret) if kind == "hash" else ""
+        found.append(User(name, number, kind, known, method))
     return tuple(found)
 
 
@@ -148,6 +149,12 @@ def _password(secret: str) -> str:
     if not secret:
         return "empty"
     return "hash" if secret.startswith(("$", "_")) or _DES.fullmatch(secret) else "locked"
+
+
+def _method(secret: str) -> str:
+    if secret.startswith("$"):
+        return secret.split("$")[1]
+    return "bsdi" if secret.startswith("_") else "des"
 
 
 def lockdown(text: str) -> str:

@@ -32,7 +32,7 @@ def _differs(key: str, found: str) -> bool:
     return found.lower() != wanted(value).lower()
 
 
-def _cases(machine: Machine) -> Iterator[tuple[str, Mapping[str, tuple[str, ...]]]]:
+def cases(machine: Machine) -> Iterator[tuple[str, Mapping[str, tuple[str, ...]]]]:
     """The settings for everybody, and those where a Match block holds, with what it says.
 
     Raises MissingError in the end when nobody knows of the blocks.
@@ -49,7 +49,7 @@ def _judge(
     """Ask a question of each case: what is wrong, and what cannot be told."""
     problems, absent = [], []
     try:
-        for where, settings in _cases(machine):
+        for where, settings in cases(machine):
             wrong, open_ = question(settings)
             problems += [f"{text}{where}" for text in wrong]
             absent += [f"{text}{where}" for text in open_]
