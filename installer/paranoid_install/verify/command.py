@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from paranoid_install import __version__
 from paranoid_install.errors import FindingsError, SpecError
 from paranoid_install.runner import Runner
 from paranoid_install.verify import baseline, compare
@@ -78,6 +80,7 @@ def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | No
         time,
         options.fail_on,
         judge(machine, CHECKS, accepted, time.date()),
+        _about(machine),
     )
     if options.sarif is not None:
         _write(options.sarif, _json(as_sarif(report)))
@@ -92,6 +95,17 @@ def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | No
     else:
         screen.show(report, out)
     return FindingsError.exit_code if report.failed else 0
+
+
+def _about(machine: Machine) -> tuple[tuple[str, str], ...]:
+    """Who looks, with what, and at which system."""
+    by = os.environ.get("SUDO_USER") or f"user {os.getuid()}"
+    who = (("tool", f"paranoid-install {__version__}"), ("run by", by))
+    if not machine.live:
+        return who
+    system = Path("/nix/var/nix/profiles/system")
+    generation = (("generation", system.readlink().name),) if system.is_symlink() else ()
+    return (*who, ("kernel", os.uname().release), *generation)
 
 
 def _profile(
