@@ -14,6 +14,7 @@ from paranoid_install.verify.terms import Severity
 
 _AUDIT = policy.load("audit")
 _LOCKED = 2
+_LOG = "/var/log/audit"
 _UNSET = ("unset", "4294967295")
 _FIELD = re.compile(r"([A-Za-z0-9_]+)(!=|<=|>=|&=|[=<>&])(.*)")
 _NEVER = re.compile(r"-[aA] (?:never,|\w+,exclude)")
@@ -125,6 +126,13 @@ def _no_exceptions(machine: Machine) -> Result:
     return unless(line for line in known(machine.audit_rules) if _NEVER.match(line))
 
 
+def _log_is_closed(machine: Machine) -> Result:
+    found = known(machine.trees).get(_LOG)
+    if found is None:
+        return not_applicable("auditd keeps no log; the journal has the records")
+    return unless(str(stat) for stat in found if stat.uid != 0 or stat.mode & 0o077)
+
+
 CHECKS = (
     Check("audit.enabled", "auditing is on", Severity.CRITICAL,
           "without it nobody knows what was started", "paranoid.audit.enable", _enabled, "R73"),
@@ -140,6 +148,9 @@ CHECKS = (
           "what was lost may be what matters", "paranoid.audit.enable", _none_lost, "R73"),
     Check("audit.backlog", "many records can wait", Severity.LOW,
           "a burst would lose records", "paranoid.audit.enable", _backlog, "R73"),
+    Check("audit.log", "the audit log is root's alone", Severity.HIGH,
+          "who can read it sees every command line, and who can write to it can mend it",
+          "paranoid.audit.enable", _log_is_closed, "R73"),
     Check("audit.reader", "somebody takes the records", Severity.HIGH,
           "records that nobody takes are in no log", "paranoid.audit.enable",
           _somebody_reads, "R73"),

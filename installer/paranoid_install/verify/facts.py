@@ -117,6 +117,14 @@ class User:
 
 
 @dataclass(frozen=True)
+class KeyFile:
+    """A file of authorized keys; `kinds` are those of its keys, `?` for a line without one."""
+
+    stat: Stat
+    kinds: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Loader:
     """The boot loader's kind (systemd-boot or grub), its configuration and its entries' names."""
 
@@ -160,6 +168,12 @@ class Machine:
     nix: Piece[Mapping[str, str]] = _PIECE
     channels: Piece[tuple[str, ...]] = _PIECE
     users: Piece[tuple[User, ...]] = _PIECE
+    groups: Piece[Mapping[str, tuple[str, ...]]] = _PIECE
+    sudoers: Piece[tuple[str, ...]] = _PIECE
+    key_files: Piece[tuple[KeyFile, ...]] = _PIECE
+    loose: Piece[tuple[Stat, ...]] = _PIECE
+    capable: Piece[tuple[str, ...]] = _PIECE
+    secure_boot: Piece[bool] = _PIECE
     wrappers: Piece[tuple[Stat, ...]] = _PIECE
     setuid: Piece[tuple[Stat, ...]] = _PIECE
     programs: Piece[frozenset[str]] = _PIECE

@@ -11,7 +11,7 @@ from typing import Any
 
 from paranoid_install import policy
 from paranoid_install.mounts import MountEntry, mount_table
-from paranoid_install.verify import devices, parse, profile_paths
+from paranoid_install.verify import access_files, devices, parse, profile_paths
 from paranoid_install.verify.facts import (
     Declared,
     Loader,
@@ -311,6 +311,20 @@ def _sysctl(key: str) -> Piece[str]:
         return Unknown(f"{key}: {error.strerror}")
 
 
+def configured(tree: Tree) -> dict[str, Piece[str]]:
+    """Each of the policy's settings, as the system on a disk would set it (sysctl.d(5))."""
+    directory = tree.etc("sysctl.d")
+    found: dict[str, str] = {}
+    for name in tree.names(directory):
+        if name.endswith(".conf"):
+            for line in tree.text(f"{directory}/{name}").split("\n"):
+                key, equals, value = line.strip().removeprefix("-").partition("=")
+                if equals and not key.startswith(("#", ";")):
+                    found[key.strip().replace("/", ".")] = value.strip()
+    absent = "the system on this disk does not set it"
+    return {key: found.get(key, Unknown(f"{key}: {absent}")) for key in KEYS}
+
+
 def modules() -> frozenset[str] | NotApplicable:
     """Loaded modules."""
     if not Path("/proc/modules").exists():
@@ -349,6 +363,11 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
     "host_keys": host_keys,
     "secrets": secrets,
     "owners": owners,
+    "key_files": access_files.key_files,
+    "loose": access_files.loose,
+    "capable": access_files.capable,
+    "sudoers": access_files.sudoers,
+    "texts": texts,
     "uid_maps": uid_maps,
     "journald": journald,
     "coredump": coredump,
@@ -361,7 +380,6 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
 FROM_LIVE_TREE: dict[str, Callable[[Tree], Any]] = {
     "channels": channels,
     "upload": upload,
-    "texts": texts,
     "trees": trees,
     "declared": declared,
     "wrappers": wrappers,
@@ -379,6 +397,7 @@ FROM_KERNEL: dict[str, Callable[[], Any]] = {
     "sysctl": sysctl,
     "modules": modules,
     "lockdown": lockdown,
+    "secure_boot": access_files.secure_boot,
     "vulnerabilities": vulnerabilities,
     "kernels": kernels,
 }

@@ -44,6 +44,8 @@ def gather(root: Path, runner: Runner) -> Machine:
         tasks |= dict(FROM_KERNEL)
     from_tree = FROM_TREE | FROM_LIVE_TREE if live else FROM_TREE
     tasks |= {name: _reading(read, root) for name, read in from_tree.items()}
+    if not live:
+        tasks["sysctl"] = _reading(files.configured, root)
     tasks["parameters"] = lambda: files.parameters(Tree(root, limit(SECONDS)), live)
     tasks["setuid"] = lambda: files.setuid(Tree(root, limit(SECONDS)), live)
     # Programs are what is waited for; reading a file does not get faster by being done twice.

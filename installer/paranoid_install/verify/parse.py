@@ -17,6 +17,8 @@ _MATCH = re.compile(r"checking syntax for 'Match (.*)'$")
 _MATCHED = re.compile(r"checking match for '")
 _SECOND = re.compile(r"config reprocess config len")
 _SHADOWED = ("x", "*NP*")
+# Options come first, and may hold blanks in quotes; a key begins with its own kind again.
+_KEY_KIND = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-\S+)\s+AAAA")
 _DES = re.compile(r"[./0-9A-Za-z]{13}")
 _PROCESS = re.compile(r'\(\("([^"]*)"')
 
@@ -155,6 +157,26 @@ def _method(secret: str) -> str:
     if secret.startswith("$"):
         return secret.split("$")[1]
     return "bsdi" if secret.startswith("_") else "des"
+
+
+def groups(text: str) -> dict[str, tuple[str, ...]]:
+    """`getent group`: the members of each; of two lines for a name all of both."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in text.split("\n"):
+        if line:
+            name, _, _, members = line.split(":")
+            found[name] = (*found.get(name, ()), *(m for m in members.split(",") if m))
+    return found
+
+
+def key_kinds(text: str) -> tuple[str, ...]:
+    """The kind of the key on each line of authorized_keys (sshd(8)); `?` where there is none."""
+    found = []
+    for line in text.split("\n"):
+        if line.strip() and not line.lstrip().startswith("#"):
+            match = _KEY_KIND.search(line)
+            found.append(match[1] if match else "?")
+    return tuple(found)
 
 
 def lockdown(text: str) -> str:

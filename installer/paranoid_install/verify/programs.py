@@ -102,6 +102,11 @@ def users(runner: Runner, tree: Tree) -> tuple[User, ...] | Unknown:
     return parse.passwords(passwd, shadow, files.declared_passwords(tree))
 
 
+def groups(runner: Runner) -> dict[str, tuple[str, ...]]:
+    """Groups and their members as the C library finds them (getent(1))."""
+    return parse.groups(runner.run("getent", "group", timeout=SECONDS).stdout)
+
+
 def audit(_runner: Runner) -> kernel.Status | Unknown:
     """The kernel's audit state, over netlink."""
     found = kernel.status(timeout=SECONDS)
@@ -145,6 +150,7 @@ def clock(runner: Runner) -> dict[str, str]:
 
 
 FROM_PROGRAMS: dict[str, Callable[[Runner], Any]] = {
+    "groups": groups,
     "ruleset": ruleset,
     "listeners": listeners,
     "audit": audit,

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, unknown, unless
+from paranoid_install.verify.check import Check, Result, not_applicable, unknown, unless
 from paranoid_install.verify.facts import Machine, MissingError, known
 from paranoid_install.verify.terms import Severity
 
 _POLICY = policy.load("sshd")
 _LAYOUT = policy.load("layout")
+_KINDS = "PubkeyAcceptedAlgorithms"
 # sshd -T prints an older name for this value.
 _ALIASES = {"without-password": "prohibit-password"}
 
@@ -103,6 +104,21 @@ def _host_keys(machine: Machine) -> Result:
     return unless(problems())
 
 
+def _key_files(machine: Machine) -> Result:
+    files = known(machine.key_files)
+    if not files:
+        return not_applicable("nobody's keys are there")
+
+    def problems() -> Iterator[str]:
+        for file in files:
+            if file.stat.uid != 0 or file.stat.mode & 0o022:
+                yield str(file.stat)
+            for kind in sorted(set(file.kinds) - set(_POLICY["settings"][_KINDS])):
+                yield f"{file.stat.path}: a key of kind {kind}"
+
+    return unless(problems(), *(f"{file.stat.path}: {len(file.kinds)} keys" for file in files))
+
+
 def _sftp(machine: Machine) -> Result:
     systems = known(machine.sshd).get("subsystem", ())
     return unless(f"Subsystem {system}" for system in systems)
@@ -123,6 +139,9 @@ CHECKS = (
           "paranoid.sshd.enable", _keys_of_users, "R79"),
     Check("ssh.host-keys", "sshd uses the keys that persist", Severity.HIGH,
           "keys on the volatile root are new at each boot", "paranoid.sshd.enable", _host_keys),
+    Check("ssh.keys", "keys are root's to write, and strong", Severity.HIGH,
+          "who can write to such a file lets in whom they like", "paranoid.sshd.enable",
+          _key_files, "R79"),
     Check("ssh.sftp", "no file transfer by ssh", Severity.LOW,
           "a second service behind the same door", "paranoid.sshd.sftp", _sftp, "R79"),
 )  # fmt: skip

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from paranoid_install import policy
 from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Result, ShRunner
 from paranoid_install.verify import devices, files, parse, programs
@@ -90,11 +91,58 @@ def test_a_disk_that_is_not_running_is_judged_by_its_files(disk: Path) -> None:
     assert machine.parameters == ("init_on_alloc=1", "quiet")
 
 
+def test_settings_of_the_kernel_are_those_that_the_disks_system_would_set(disk: Path) -> None:
+    settings = {item["key"]: item["value"] for item in policy.load("sysctl")["setting"]}
+    text = "".join(f"{key} = {value}\n" for key, value in settings.items())
+    write(disk, f"{SYSTEM}/etc/sysctl.d/60-nixos.conf", f"# NixOS\n{text}")
+    machine = gather(disk, Programs())
+    grouped = [f"kernel.{group['id']}" for group in policy.load("verify")["sysctl"]]
+    assert all(ask(BY_ID[name], machine).status is Status.PASS for name in grouped)
+    answered = [ask(check, machine).status for check in CHECKS]
+    assert sum(status in (Status.PASS, Status.FAIL) for status in answered) >= 35
+    write(disk, f"{SYSTEM}/etc/sysctl.d/70-later.conf", "-kernel/kptr_restrict=0\n")
+    assert ask(BY_ID["kernel.addresses"], gather(disk, Programs())).status is Status.FAIL
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the disk's files must be root's")
+def test_ways_back_in_are_found_on_a_disk(disk: Path) -> None:
+    keys = "nix/persist/etc/ssh/authorized_keys.d"
+    write(disk, f"{keys}/root", 'restrict,command="a b" ssh-ed25519 AAAAC3 x\n# note\n\n')
+    names = ("ssh.keys", "persistence.writable", "users.capabilities", "users.sudoers")
+    write(disk, "etc/sudoers", "Defaults x\n@includedir /etc/sudoers.d\n")
+    write(disk, "etc/sudoers.d/10-site", "%wheel ALL=(ALL) ALL\n")
+    machine = gather(disk, Programs())
+    assert [ask(BY_ID[name], machine).status for name in names] == [Status.PASS] * 4
+    write(disk, f"{keys}/root", "ssh-dss AAAAB3 x\nnot a key\n")
+    write(disk, f"{keys}/web", "", 0o666)
+    write(disk, "nix/persist/srv/note", mode=0o666)
+    file = write(disk, "nix/persist/srv/tool", mode=0o755)
+    # cap_net_raw+ep, as capabilities(7) keeps it.
+    os.setxattr(file, "security.capability", bytes.fromhex("0100000200200000" + "0" * 24))
+    write(disk, "etc/sudoers.d/10-site", "alice ALL=(ALL) \\\n NOPASSWD: ALL\n")
+    machine = gather(disk, Programs())
+    assert [ask(BY_ID[name], machine).status for name in names] == [Status.FAIL] * 4
+    evidence = " ".join(ask(BY_ID["ssh.keys"], machine).evidence)
+    assert ("kind ?" in evidence, "kind ssh-dss" in evidence, "/web: mode 0666" in evidence) == (
+        True, True, True,
+    )  # fmt: skip
+    assert (
+        ask(BY_ID["users.capabilities"], machine)
+        .evidence[0]
+        .endswith("/srv/tool: has capabilities")
+    )
+
+
+def test_groups_are_read_as_the_c_library_prints_them() -> None:
+    text = "wheel:x:1:alice,bob\ndocker:x:131:\n"
+    assert parse.groups(text) == {"wheel": ("alice", "bob"), "docker": ()}
+
+
 def test_what_only_runs_is_not_applicable_to_a_disk_and_nothing_is_started(disk: Path) -> None:
     runner = Programs()
     machine = gather(disk, runner)
     assert runner.asked == []
-    for name in ("mounts.noexec", "ssh.passwords", "firewall.input", "audit.rules", "kernel.memfd",
+    for name in ("mounts.noexec", "ssh.passwords", "firewall.input", "audit.rules", "kernel.lockdown",
                  "units.users", "users.passwords", "firewall.listeners"):  # fmt: skip
         result = ask(BY_ID[name], machine)
         assert result.status is Status.NOT_APPLICABLE
@@ -583,6 +631,7 @@ def test_each_program_is_only_asked() -> None:
     assert {argv[:2] for argv in runner.asked} == {
         ("sshd", "-T"),
         ("getent", "passwd"),
+        ("getent", "group"),
         ("nft", "-j"),
         ("ss", "-H"),
         ("tailscale", "status"),
