@@ -189,7 +189,8 @@ def _tree(it: Known, want: Mapping[str, Any]) -> Iterator[str]:
 def _unique(it: Known, _wanted: bool) -> Iterator[str]:
     names: dict[int, str] = {}
     for user in known(it.machine.users):
-        if user.uid in names:
+        # Several sources may name one user.
+        if names.get(user.uid, user.name) != user.name:
             yield f"{user.name} and {names[user.uid]} have the number {user.uid}"
         names.setdefault(user.uid, user.name)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from paranoid_install import policy
 from paranoid_install.mounts import MountEntry, mount_table
-from paranoid_install.verify import access_files, devices, parse, profile_paths
+from paranoid_install.verify import access_files, devices, parse, profile_files
 from paranoid_install.verify.facts import (
     Declared,
     Loader,
@@ -174,23 +174,6 @@ def loader(tree: Tree) -> Loader | Unknown:
         menu = tuple(line for line in text.splitlines() if "menuentry" in line)
         return Loader("grub", text, menu)
     return Unknown(f"no configuration of a boot loader in {boot}; is it mounted?")
-
-
-def texts(tree: Tree) -> dict[str, str | None]:
-    """The files of /etc that rules of a profile ask about."""
-    found = {name: tree.etc(name) for name in sorted(profile_paths.texts())}
-    return {name: tree.text(path) if tree.exists(path) else None for name, path in found.items()}
-
-
-def trees(tree: Tree) -> dict[str, tuple[Stat, ...] | None]:
-    """The directories that rules of a profile ask about, with all that is in them."""
-    over = limit(SEARCH)
-    found: dict[str, tuple[Stat, ...] | None] = {}
-    for path in sorted(profile_paths.trees()):
-        there = tree.exists(path)
-        walked = walk(tree.real(path), over) if there else ()
-        found[path] = tuple(of(name, stat) for name, stat in walked) if there else None
-    return found
 
 
 def parameters(tree: Tree, live: bool) -> tuple[str, ...]:
@@ -367,7 +350,7 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
     "loose": access_files.loose,
     "capable": access_files.capable,
     "sudoers": access_files.sudoers,
-    "texts": texts,
+    "texts": profile_files.texts,
     "uid_maps": uid_maps,
     "journald": journald,
     "coredump": coredump,
@@ -380,7 +363,7 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
 FROM_LIVE_TREE: dict[str, Callable[[Tree], Any]] = {
     "channels": channels,
     "upload": upload,
-    "trees": trees,
+    "trees": profile_files.trees,
     "declared": declared,
     "wrappers": wrappers,
     "signatures_age": signatures_age,

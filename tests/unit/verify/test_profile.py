@@ -16,7 +16,7 @@ from paranoid_install import policy
 from paranoid_install.errors import SpecError
 from paranoid_install.runner import ShRunner
 from paranoid_install.ui import findings as ui
-from paranoid_install.verify import profile_paths
+from paranoid_install.verify import profile_files
 from paranoid_install.verify.checklist import as_ckl, as_oscal
 from paranoid_install.verify.command import VerifyOptions, run
 from paranoid_install.verify.evidence import KINDS, has_evidence
@@ -91,7 +91,7 @@ def obedient() -> Machine:
         machine,
         texts=TEXTS,
         trees={path: (Stat(path, 0o700, directory=True), Stat(f"{path}/x", 0o600))
-               for path in profile_paths.trees()},
+               for path in profile_files.tree_names()},
         audit_rules=_rules(),
         sshd=machine.sshd | {key: (value,) for key, value in wanted.items()},
         units=machine.units | {unit: {"ActiveState": "active"} for unit in (*units, *others)},
@@ -206,7 +206,7 @@ def paranoid_with_facts() -> Machine:
     """The machine of the modules, as far as files go."""
     return replace(
         paranoid(),
-        texts=dict.fromkeys(profile_paths.texts()),
+        texts=dict.fromkeys(profile_files.text_names()),
         trees={"/etc/nixos": (Stat("/etc/nixos", 0o755, directory=True),), "/var/log/audit": None},
     )
 
