@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,10 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class MountEntry:
-    """A line of proc_pid_mountinfo(5); `options` are the mount's, the last the file system's."""
+    """A line of proc_pid_mountinfo(5); `options` are the mount's, the last the file system's.
+
+    `parent` is the number of the mount that this one lies on; that of the root is in no table.
+    """
 
     device_number: str
     root: str
@@ -21,6 +24,8 @@ class MountEntry:
     fs_type: str
     source: str
     super_options: tuple[str, ...]
+    number: int = 0
+    parent: int = 0
 
 
 def parse_mountinfo(text: str) -> tuple[MountEntry, ...]:
@@ -43,9 +48,43 @@ def parse_mountinfo(text: str) -> tuple[MountEntry, ...]:
                 fs_type=right[0],
                 source=_unescape(right[1]),
                 super_options=tuple(right[2].split(",")),
+                number=int(left[0]),
+                parent=int(left[1]),
             )
         )
     return tuple(entries)
+
+
+def visible(table: Iterable[MountEntry]) -> dict[str, MountEntry]:
+    """What is found at each mount point, as the kernel walks a path (path_resolution(7)).
+
+    Of several mounts on one point that is the one on top, which need not be the last line; a
+    mount below another one's point may not be found at all.
+    """
+    entries = tuple(table)
+    numbers = {entry.number for entry in entries if entry.number != entry.parent}
+    lying = {(entry.parent, entry.mount_point): entry for entry in entries}
+    first = {e.mount_point: e for e in entries if e.number == e.parent or e.parent not in numbers}
+    found = {}
+    for point in dict.fromkeys(entry.mount_point for entry in entries):
+        top = _walk(point, lying, first)
+        if top is not None and top.mount_point == point:
+            found[point] = top
+    return found
+
+
+def _walk(
+    point: str, lying: Mapping[tuple[int, str], MountEntry], first: Mapping[str, MountEntry]
+) -> MountEntry | None:
+    here = None
+    parts = [part for part in point.split("/") if part]
+    for depth in range(len(parts) + 1):
+        path = "/" + "/".join(parts[:depth])
+        above = first.get(path) or (lying.get((here.number, path)) if here else None)
+        while above is not None and above is not here:
+            here = above
+            above = lying.get((here.number, path))
+    return here
 
 
 def mount_table() -> tuple[MountEntry, ...]:

@@ -52,7 +52,16 @@ _MAY_NOT = {
     "verify/": _ACTING | {"disks", "spec", "layout", "selection", "journal", "cli_verify"},
 }
 # What the checks of verify are made of: no runner, no files, no clock.
-_PURE = {"__future__", "collections", "json", "re", "typing", "paranoid_install"}
+_PURE = {
+    "__future__",
+    "dataclasses",
+    "itertools",
+    "collections",
+    "json",
+    "re",
+    "typing",
+    "paranoid_install",
+}
 _FACTS = {"policy", "mounts", "values", "verify"}
 
 
