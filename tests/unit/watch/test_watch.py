@@ -5,8 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import platform
+import select
 import struct
+import subprocess
+import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -228,6 +233,67 @@ def test_the_journal_s_end_is_told_and_gives_its_own_exit_code(
     assert events.count("stopped") >= 1
     assert events[-1] == "ended"
     assert "execution" in events
+
+
+_WITHOUT_CAPSET = """
+import ctypes, struct, sys, threading
+number = {"x86_64": 126, "aarch64": 91}[sys.argv[1]]
+# seccomp(2): load the number of the call; refuse capset with EPERM; allow all else.
+code = b"".join(struct.pack("=HBBI", *each) for each in (
+    (0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7FFF0000)))
+held = ctypes.create_string_buffer(code)
+program = ctypes.create_string_buffer(struct.pack("HP", 4, ctypes.addressof(held)))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0
+assert libc.prctl(22, 2, program, 0, 0) == 0, ctypes.get_errno()
+from paranoid_install.runner import ShRunner
+from paranoid_install.watch import sources
+for block in sources.journal(ShRunner(), threading.Event()):
+    sys.stdout.buffer.write(block)
+    sys.stdout.flush()
+    if len(sys.argv) > 2 and block:
+        import os, signal
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def _journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+    fake = tmp_path / "journalctl"
+    fake.write_text(f"#!/bin/sh\n{body}\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="capset's number")
+def test_the_journal_is_read_by_a_service_whose_filter_refuses_capset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _journalctl(tmp_path, monkeypatch, "echo an entry; sleep 0.1")
+    argv = [sys.executable, "-c", _WITHOUT_CAPSET, platform.machine()]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert done.stdout == "an entry\n"
+    assert "ended although it should follow" in done.stderr
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="capset's number")
+def test_what_follows_the_journal_is_left_without_a_reader_when_the_watch_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """journalctl polls its output for that (wait_for_change), as this stand-in does."""
+    gone = tmp_path / "gone"
+    poll = (
+        "import select, sys; p = select.poll(); p.register(1, 0); "
+        f"found = p.poll(20000); open({str(gone)!r}, 'w').write(str(found[0][1] & select.POLLERR))"
+    )
+    _journalctl(tmp_path, monkeypatch, f'echo an entry; exec {sys.executable} -c "{poll}"')
+    argv = [sys.executable, "-c", _WITHOUT_CAPSET, platform.machine(), "kill"]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == -9
+    end = time.monotonic() + 20
+    while not (gone.exists() and gone.read_text()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert gone.read_text() == str(select.POLLERR)
 
 
 def test_the_kernel_s_answer_is_read() -> None:
