@@ -17,7 +17,7 @@ from paranoid_install import policy
 from paranoid_install.errors import CommandFailed, FindingsError, SpecError
 from paranoid_install.runner import Runner
 from paranoid_install.watch import kernel, processes, sources
-from paranoid_install.watch.alerts import Alert, Limit, Origin, Sink
+from paranoid_install.watch.alerts import Alert, Channel, Limit, Origin, Sink
 from paranoid_install.watch.cursor import Cursor
 from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.rules import Rules, read
@@ -112,7 +112,13 @@ def _watch(
     rate = options.rate
     if rate is None:
         rate = rules.report.per_kind if live else 0
-    limit = Limit(rate, rules.report.all if rate else 0)
+    # What stays here is never more than the trail itself, so only repetition is left out of it.
+    # What goes out has to fit through a receiver.
+    here = [sink for sink in sinks if not isinstance(sink, Webhook)]
+    out = [sink for sink in sinks if isinstance(sink, Webhook)]
+    channels = [Channel(Limit(rate, 0), here)] if here else []
+    if out:
+        channels.append(Channel(Limit(rate, rules.report.all if rate else 0), out))
     given = options.store_device
     if given is not None and re.fullmatch(r"[0-9a-f]{2,}:[0-9a-f]{2,}", given) is None:
         raise SpecError(
@@ -120,20 +126,19 @@ def _watch(
         )
     device = given.encode() if given is not None else None
     if not live:
-        return Watch(Judge(rules, device), sinks, limit)
-    here = options.source != "-"
-    if here and device is None:
+        return Watch(Judge(rules, device), channels)
+    mine = options.source != "-"
+    if mine and device is None:
         device = processes.device(Path(os.fsdecode(rules.store)))
-    proof = processes.Proof() if here and options.prove and device is not None else None
+    proof = processes.Proof() if mine and options.prove and device is not None else None
     return Watch(
         Judge(rules, device, proof),
-        sinks,
-        limit,
+        channels,
         clock=time.monotonic,
-        origin=processes.origin if here else lambda _pid, _ppid: Origin(),
+        origin=processes.origin if mine else lambda _pid, _ppid: Origin(),
         # The plainest program there is: seen by the same rules as any other.
-        probe=(lambda: _probe(runner)) if here else None,
-        status=kernel.status if here else None,
+        probe=(lambda: _probe(runner)) if mine else None,
+        status=kernel.status if mine else None,
     )
 
 

@@ -21,7 +21,7 @@ import pytest
 from paranoid_install.errors import SpecError
 from paranoid_install.runner import ShRunner
 from paranoid_install.watch import kernel, processes, sources
-from paranoid_install.watch.alerts import Alert, Limit, Origin
+from paranoid_install.watch.alerts import Alert, Channel, Limit, Origin
 from paranoid_install.watch.command import WatchOptions, run
 from paranoid_install.watch.events import PathItem
 from paranoid_install.watch.judge import Judge
@@ -43,7 +43,8 @@ def watching(**more: Any) -> tuple[Watch, list[Alert], Clock]:
     clock = Clock()
     told: list[Alert] = []
     judge = Judge(more.pop("rules", rules()), DEVICE.encode())
-    return Watch(judge, [told.append], Limit(5, 120), clock=clock, **more), told, clock
+    channels = [Channel(Limit(5, 120), [told.append])]
+    return Watch(judge, channels, clock=clock, **more), told, clock
 
 
 def test_silence_is_put_to_the_test_and_told_once_and_so_is_its_end() -> None:
