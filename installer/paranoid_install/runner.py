@@ -81,6 +81,12 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {"PATH": path, "LC_ALL": "C.UTF-8", "HOME": "/root", **inherited, **(extra or {})}
 
 
+def system_path() -> str:
+    """A PATH with the system's own directories before the inherited ones, for what runs as root in
+    somebody else's environment."""
+    return ":".join(dict.fromkeys([*_DIRECTORIES, *environment()["PATH"].split(":")]))
+
+
 def missing(programs: Iterable[str]) -> tuple[str, ...]:
     """Those of the programs that are not installed here, each once, in order."""
     path = environment()["PATH"]

@@ -15,7 +15,7 @@ from typing import TextIO
 
 from paranoid_install import policy
 from paranoid_install.errors import CommandFailed, FindingsError, SpecError
-from paranoid_install.runner import Runner
+from paranoid_install.runner import Runner, system_path
 from paranoid_install.watch import kernel, processes, sources
 from paranoid_install.watch.alerts import Alert, Channel, Limit, Origin, Sink
 from paranoid_install.watch.cursor import Cursor
@@ -143,7 +143,7 @@ def _watch(
 
 
 def _probe(runner: Runner) -> None:
-    runner.run("true", timeout=10.0)
+    runner.run("true", timeout=10.0, env={"PATH": system_path()})
 
 
 def _cursor(options: WatchOptions) -> Cursor | None:

@@ -47,8 +47,9 @@ EXECVE_CALLS = {
     b"f": frozenset((b"11", b"342")),  # parisc
     b"8000000f": frozenset((b"11", b"342")),  # parisc64
     b"4": frozenset((b"11", b"355")),  # m68k
-    b"2a": frozenset((b"11", b"358")),  # sh, little endian below
-    b"4000002a": frozenset((b"11", b"358")),
+    b"2a": frozenset((b"11", b"358")),  # sh
+    b"4000002a": frozenset((b"11", b"358")),  # sh, little endian
+    b"400000f3": frozenset((b"221", b"281")),  # riscv32
     b"c0009026": frozenset((b"59", b"513")),  # alpha
 }
 """Numbers of execve and execveat, by the record's arch= (asm/unistd.h, linux/audit.h)."""

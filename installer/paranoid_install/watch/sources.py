@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from paranoid_install.errors import CommandFailed, InstallError, SpecError
-from paranoid_install.runner import Runner
+from paranoid_install.runner import Runner, system_path
 
 BLOCK = 1024 * 1024
 TICK = 0.5
@@ -150,6 +150,7 @@ def journal(
                         *_FIELDS,
                         ok=ok,
                         timeout=None,
+                        env={"PATH": system_path()},
                     )
             except InstallError as error:
                 failure.append(error)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from paranoid_install import runner
 from paranoid_install.errors import CommandFailed, SpecError
 from paranoid_install.runner import Runner, ShRunner
 from paranoid_install.watch import sources
@@ -160,7 +160,7 @@ def test_what_there_is_after_the_place_is_read_and_then_followed(
 ) -> None:
     """Also where the journal has lost the place's entry and nothing comes after it: journalctl
     ends with 1 then."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(runner, "_DIRECTORIES", (str(tmp_path), "/usr/bin", "/bin"))
     for ends in ("echo kept", "exit 1"):
         journalctl(tmp_path, f'follows "$@" || {{ {ends}; exit; }}; echo followed; exec sleep 2')
         read = b""
@@ -176,7 +176,7 @@ def test_what_there_is_after_the_place_is_read_and_then_followed(
 def test_a_journal_that_cannot_be_followed_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(runner, "_DIRECTORIES", (str(tmp_path), "/usr/bin", "/bin"))
     journalctl(tmp_path, "exit 1")
     with pytest.raises(CommandFailed):
         list(sources.journal(ShRunner(), threading.Event(), after=place(1)))

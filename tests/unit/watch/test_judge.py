@@ -10,7 +10,7 @@ import pytest
 from paranoid_install import policy
 from paranoid_install.errors import SpecError
 from paranoid_install.watch.events import Counts, PathItem
-from paranoid_install.watch.judge import Judge
+from paranoid_install.watch.judge import Judge, Reason
 from paranoid_install.watch.rules import Allow, read
 from paranoid_install.watch.scan import Scanner
 from tests.unit.watch.trail import (
@@ -316,3 +316,25 @@ def test_a_real_enriched_log_with_node_gives_the_same_kinds() -> None:
 
     assert kinds(raw) >= kinds(enriched) != set()
     assert {v.execution.id.node for v in enriched} == {b"meeka"}
+
+
+@pytest.mark.parametrize(
+    ("arch", "call"),
+    [
+        ("c000003e", 1073742344),
+        ("40000003", 11),
+        ("c00000b7", 221),
+        ("c00000f3", 221),
+        ("c0000102", 221),
+        ("c0000015", 11),
+        ("80000016", 11),
+        ("c0000008", 5057),
+        ("40000008", 4011),
+    ],
+)
+def test_a_refused_start_is_known_on_every_architecture(arch: str, call: int) -> None:
+    """There is no EXECVE record for it, only the number of the call."""
+    one = Exec(arch=arch, syscall=call, success="no", exit=-13, names=(("/srv/evil", "fe:03"),))
+    lines = [line for line in one.lines() if not line.startswith(b"type=EXECVE")]
+    verdicts, _, _ = scan(b"\n".join(lines) + b"\n")
+    assert [verdict.reasons for verdict in verdicts] == [(Reason.DENIED,)]

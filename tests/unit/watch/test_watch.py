@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from paranoid_install import runner
 from paranoid_install.errors import SpecError
 from paranoid_install.runner import ShRunner
 from paranoid_install.watch import kernel, processes, sources
@@ -227,7 +228,7 @@ def test_the_journal_s_end_is_told_and_gives_its_own_exit_code(
     (tmp_path / "entries").write_text("\n".join(entries[:200]) + "\n")
     fake.write_text(f"#!/bin/sh\ncat {tmp_path}/entries\n")
     fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(runner, "_DIRECTORIES", (str(tmp_path), "/usr/bin", "/bin"))
     out = io.StringIO()
     assert run(WatchOptions(as_json=True, rate=0), ShRunner(), out=out) == 4
     events = [json.loads(line)["event"] for line in out.getvalue().splitlines()]
@@ -247,30 +248,31 @@ program = ctypes.create_string_buffer(struct.pack("HP", 4, ctypes.addressof(held
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, program, 0, 0) == 0, ctypes.get_errno()
+from paranoid_install import runner
 from paranoid_install.runner import ShRunner
 from paranoid_install.watch import sources
+runner._DIRECTORIES = (sys.argv[2], *runner._DIRECTORIES)
 for block in sources.journal(ShRunner(), threading.Event()):
     sys.stdout.buffer.write(block)
     sys.stdout.flush()
-    if len(sys.argv) > 2 and block:
+    if len(sys.argv) > 3 and block:
         import os, signal
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def _journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+def _journalctl(tmp_path: Path, body: str) -> None:
     fake = tmp_path / "journalctl"
     fake.write_text(f"#!/bin/sh\n{body}\n")
     fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="capset's number")
 def test_the_journal_is_read_by_a_service_whose_filter_refuses_capset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    _journalctl(tmp_path, monkeypatch, "echo an entry; sleep 0.1")
-    argv = [sys.executable, "-c", _WITHOUT_CAPSET, platform.machine()]
+    _journalctl(tmp_path, "echo an entry; sleep 0.1")
+    argv = [sys.executable, "-c", _WITHOUT_CAPSET, platform.machine(), str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout == "an entry\n"
     assert "ended although it should follow" in done.stderr
@@ -278,7 +280,7 @@ def test_the_journal_is_read_by_a_service_whose_filter_refuses_capset(
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="capset's number")
 def test_what_follows_the_journal_is_left_without_a_reader_when_the_watch_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """journalctl polls its output for that (wait_for_change), as this stand-in does."""
     gone = tmp_path / "gone"
@@ -286,8 +288,8 @@ def test_what_follows_the_journal_is_left_without_a_reader_when_the_watch_is_kil
         "import select, sys; p = select.poll(); p.register(1, 0); "
         f"found = p.poll(20000); open({str(gone)!r}, 'w').write(str(found[0][1] & select.POLLERR))"
     )
-    _journalctl(tmp_path, monkeypatch, f'echo an entry; exec {sys.executable} -c "{poll}"')
-    argv = [sys.executable, "-c", _WITHOUT_CAPSET, platform.machine(), "kill"]
+    _journalctl(tmp_path, f'echo an entry; exec {sys.executable} -c "{poll}"')
+    argv = [sys.executable, "-c", _WITHOUT_CAPSET, platform.machine(), str(tmp_path), "kill"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == -9
     end = time.monotonic() + 20
@@ -295,6 +297,23 @@ def test_what_follows_the_journal_is_left_without_a_reader_when_the_watch_is_kil
         assert time.monotonic() < end
         time.sleep(0.01)
     assert gone.read_text() == str(select.POLLERR)
+
+
+def test_a_program_of_the_inherited_path_does_not_stand_in_for_the_system_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = tmp_path / "planted"
+    fakes = tmp_path / "system"
+    for place, says in ((planted, "planted"), (fakes, "system")):
+        place.mkdir()
+        _journalctl(place, f"echo {says}; sleep 0.1")
+    monkeypatch.setenv("PATH", f"{planted}:{os.environ['PATH']}")
+    monkeypatch.setattr(runner, "_DIRECTORIES", (str(fakes), "/usr/bin", "/bin"))
+    stop = threading.Event()
+    stream = sources.journal(ShRunner(), stop)
+    assert next(block for block in stream if block) == b"system\n"
+    stop.set()
+    assert not any(stream)
 
 
 def test_the_kernel_s_answer_is_read() -> None:
