@@ -84,6 +84,8 @@ class Scanner:
         self._notice = notice
         self._now = now
         self._clock = 0
+        self.records = False
+        """Whether any record has been read."""
         self._rest = b""
         self._skipping = False
         self._shortcut = shortcut
@@ -219,6 +221,7 @@ class Scanner:
             if line:
                 self.counts.unreadable += 1
             return
+        self.records = True
         if record.transport == b"audit":
             self._audit_transport = True
         elif self._audit_transport and record.transport == b"kernel" and record.type in PARTS:

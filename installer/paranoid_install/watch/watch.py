@@ -15,6 +15,7 @@ from paranoid_install.watch.records import NOTE, Record, visible
 from paranoid_install.watch.scan import Scanner
 
 _LOST = re.compile(rb"audit_lost=([0-9]{1,18})")
+_OFF = re.compile(rb"(?:^| )audit_enabled=0(?= )(?!.* res=0)")
 _CHANGES = frozenset(
     (b"CONFIG_CHANGE", b"DAEMON_START", b"DAEMON_END", b"DAEMON_ABORT", b"DAEMON_CONFIG",
      b"DAEMON_ERR")
@@ -41,6 +42,8 @@ class Watch:
     counts: Counts = field(default_factory=Counts)
     lost: int = 0
     """Records that the kernel says it lost, since its boot."""
+    off: int = 0
+    """How often a record says that auditing was switched off, or that its daemon lost some."""
 
     def __post_init__(self) -> None:
         clock = self.clock
@@ -76,6 +79,13 @@ class Watch:
         if now - self._told >= 60:
             self._told = now
             self._tell_dropped()
+
+    @property
+    def unread(self) -> bool:
+        """Whether there was no record at all, or something that could not be read: lines, records
+        cut, or events whose SYSCALL is missing."""
+        counts = self.counts
+        return not self.scanner.records or bool(counts.unreadable or counts.cut or counts.fragments)
 
     @property
     def waits(self) -> bool:
@@ -139,6 +149,8 @@ class Watch:
                 "lost", f"the kernel's log says: {visible(record.body[:_TEXT])}", 2, record
             )
         elif record.type in _CHANGES:
+            if _OFF.search(record.body) or record.type in (b"DAEMON_ABORT", b"DAEMON_ERR"):
+                self.off += 1
             what = visible(record.body[:_TEXT].partition(b"\x1d")[0])
             self._limited("configuration", f"{visible(record.type)}: {what}", 4, record)
 

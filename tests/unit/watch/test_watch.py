@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
 import platform
 import select
@@ -12,6 +15,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +115,7 @@ def test_a_kernel_that_does_not_answer_is_told_once() -> None:
 
 def test_losses_in_the_kernel_s_log_are_read() -> None:
     out = io.StringIO()
-    options = WatchOptions(replay=DATA / "dmesg.txt", as_json=True)
+    options = WatchOptions(replay=(DATA / "dmesg.txt",), as_json=True)
     run(options, ShRunner(), out=out)
     alerts = [json.loads(line) for line in out.getvalue().splitlines()]
     assert any(a["event"] == "lost" and "audit_lost=1 " in a["message"] for a in alerts)
@@ -155,9 +159,9 @@ def test_a_thousand_from_the_store_raise_nothing_and_memory_stays_small() -> Non
 def test_replay_answers_8_with_findings_and_0_without(tmp_path: Path) -> None:
     clean = tmp_path / "clean.log"
     clean.write_bytes(Exec().text())
-    assert run(WatchOptions(replay=clean), ShRunner(), out=io.StringIO()) == 0
+    assert run(WatchOptions(replay=(clean,)), ShRunner(), out=io.StringIO()) == 0
     out = io.StringIO()
-    options = WatchOptions(replay=DATA / "raw.log", as_json=True, store_device="00:19")
+    options = WatchOptions(replay=(DATA / "raw.log",), as_json=True, store_device="00:19")
     assert run(options, ShRunner(), out=out) == 8
     alerts = [json.loads(line) for line in out.getvalue().splitlines()]
     assert alerts[-1]["event"] == "ended"
@@ -165,23 +169,75 @@ def test_replay_answers_8_with_findings_and_0_without(tmp_path: Path) -> None:
     assert out.getvalue().isascii()
 
 
+def answers(*paths: Path) -> int:
+    return run(WatchOptions(replay=paths), ShRunner(), out=io.StringIO())
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress])
+def test_packed_files_are_read_and_damaged_ones_are_not_passed(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    inside, outside = Exec().text(), Exec(exe="/srv/evil").text()
+    for text, damaged, code in (
+        (inside, False, 0),
+        (outside, False, 8),
+        (inside, True, 4),
+    ):
+        packed = pack(text)
+        file = tmp_path / "audit.log.1.packed"
+        file.write_bytes(packed[:-9] if damaged else packed)
+        assert answers(file) == code
+
+
+def test_every_file_named_is_read(tmp_path: Path) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_bytes(Exec().text().removesuffix(b"\n"))
+    second.write_bytes(Exec(exe="/srv/evil", serial=101).text())
+    assert answers(first) == 0
+    assert answers(first, second) == answers(second, first) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"", 4),
+        (b"Nov 12 10:00:00 host audispd: type=SYSCALL msg=audit(1.000:1): x\n", 4),
+        (Exec().text().decode().encode("utf-16"), 4),
+        (b"\n".join(Exec().lines()[2:]) + b"\n", 4),
+        (Exec().text() + b"type=garbage\n", 4),
+        (Exec().text() + b"[   12.3] audit: audit_lost=37 audit_rate_limit=0\n", 8),
+        (Exec().text() + b"type=CONFIG_CHANGE msg=audit(1764000000.123:9): op=set"
+         b" audit_enabled=0 old=1 res=1\n", 8),
+        (Exec().text() + b"type=CONFIG_CHANGE msg=audit(1764000000.123:9): op=set"
+         b" audit_enabled=0 old=1 res=0\n", 0),
+        (Exec().text() + b"type=DAEMON_ERR msg=audit(1764000000.123:9): op=queue res=failed\n", 8),
+    ],
+)  # fmt: skip
+def test_what_could_not_be_read_or_was_lost_is_no_good_answer(
+    tmp_path: Path, text: bytes, code: int
+) -> None:
+    log = tmp_path / "audit.log"
+    log.write_bytes(text)
+    assert answers(log) == code
+
+
 def test_an_allowed_path_is_not_reported(tmp_path: Path) -> None:
     log = tmp_path / "audit.log"
     log.write_bytes(Exec(exe="/srv/evil", names=(("/srv/evil", "fe:03"),)).text())
-    options = WatchOptions(replay=log, allow_paths=("/srv/",))
+    options = WatchOptions(replay=(log,), allow_paths=("/srv/",))
     assert run(options, ShRunner(), out=io.StringIO()) == 0
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        WatchOptions(replay=Path("/nonexistent/log")),
-        WatchOptions(replay=DATA / "raw.log", store_device="sda"),
-        WatchOptions(replay=DATA / "raw.log", allow_paths=("srv",)),
-        WatchOptions(replay=DATA / "raw.log", quiet=True),
-        WatchOptions(replay=DATA / "raw.log", webhook="http://example.org"),
+        WatchOptions(replay=(Path("/nonexistent/log"),)),
+        WatchOptions(replay=(DATA / "raw.log",), store_device="sda"),
+        WatchOptions(replay=(DATA / "raw.log",), allow_paths=("srv",)),
+        WatchOptions(replay=(DATA / "raw.log",), quiet=True),
+        WatchOptions(replay=(DATA / "raw.log",), webhook="http://example.org"),
         WatchOptions(
-            replay=DATA / "raw.log",
+            replay=(DATA / "raw.log",),
             webhook="https://example.org",
             webhook_token_file=Path("/nonexistent/token"),
         ),
