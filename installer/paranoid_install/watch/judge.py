@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from paranoid_install.watch.accepted import is_build, is_wrapper
 from paranoid_install.watch.arguments import speaks, told
 from paranoid_install.watch.events import Event, Execution, PathItem, execution
 from paranoid_install.watch.paths import below, lexical, within
@@ -317,9 +318,9 @@ class Judge:
         if not reasons:
             return None
         if Reason.INCOMPLETE not in reasons:
-            if self._is_build(run, paths):
+            if is_build(self.rules, run, paths):
                 return "builds"
-            if set(reasons) == {Reason.OUTSIDE} and self._is_wrapper(run, paths):
+            if set(reasons) == {Reason.OUTSIDE} and is_wrapper(self.rules, run, paths):
                 return "wrappers"
             if self._is_initrd(run, paths):
                 return "initrd"
@@ -330,26 +331,6 @@ class Judge:
                 if not allow.unit and _fits(allow, reasons, paths)
             ),
             None,
-        )
-
-    def _is_build(self, run: Execution, paths: list[bytes]) -> bool:
-        uid = run.number(b"uid")
-        return (
-            uid is not None
-            and any(first <= uid <= last for first, last in self.rules.build_uids)
-            and all(
-                b"/../" not in path and any(below(path, d) for d in self.rules.build_directories)
-                for path in paths
-            )
-        )
-
-    def _is_wrapper(self, run: Execution, paths: list[bytes]) -> bool:
-        first = run.paths[0]
-        return (
-            all(below(path, self.rules.wrappers) and b"/../" not in path for path in paths)
-            and first.owner == b"0"
-            and first.mode is not None
-            and first.mode & 0o170022 == 0o100000
         )
 
     def _is_initrd(self, run: Execution, paths: list[bytes]) -> bool:
