@@ -128,7 +128,7 @@ class ShRunner:
 
     `log` receives one line a program, with secrets blanked. `shield` makes a context in which
     signals wait: one that came while a program is being started would leave it behind unknown.
-    `cautious`: as for `environment`; of a machine that is judged, PATH is no witness.
+    `cautious`: as for `environment`; of a machine that is judged or watched, PATH is no witness.
     """
 
     def __init__(
