@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paranoid_install import engine, guard, orphans, record, recovery, settings, spec
+from paranoid_install import disks, engine, guard, orphans, record, recovery, settings, spec
 from paranoid_install.actions import Machine, undo_of
 from paranoid_install.errors import (
     CommandFailed,
@@ -23,7 +23,7 @@ from paranoid_install.errors import (
 )
 from paranoid_install.journal import RUN_DIRECTORY, RUN_JOURNAL, Journal, JournalFile
 from paranoid_install.locks import locked
-from paranoid_install.past import Past, runs, unfinished
+from paranoid_install.past import PASSING, RUN, Past, runs, unfinished
 from paranoid_install.plan import Plan, Step, make
 from paranoid_install.runner import Runner, ShRunner, adopt_orphans, missing
 from paranoid_install.signals import Signals
@@ -82,7 +82,7 @@ def prepare(
     if hold is not None:
         _release_the_dead(journal, signals)
     lock(wanted.root)
-    runner = _runner(journal, signals, wanted.root)
+    runner = _runner(journal, signals, orphans.new_mark())
     try:
         found = survey(runner, wanted, _run_journal())
         # By its kernel name: two links may lead to one disk. Before the guard, which would only
@@ -110,10 +110,15 @@ def execute(
     journal: Journal,
     signals: Signals,
     show: Callable[[str], None],
+    reveal: Callable[[str], None],
 ) -> Machine:
-    """Run the plan; the machine returned knows the facts. Raises what `engine.run` raises."""
+    """Run the plan; the machine returned knows the facts. Raises what `engine.run` raises.
+
+    `show` tells the countdown, `reveal` what nobody but a person may see.
+    """
     plan, past = prepared.plan, prepared.past
-    machine = _machine(journal, signals, show, wanted.root)
+    mark = orphans.new_mark()
+    machine = _machine(journal, signals, reveal, mark)
 
     def count_down(_step: Step) -> None:
         for left in range(wanted.countdown, 0, -1):
@@ -126,8 +131,10 @@ def execute(
         journal.emit("plan", **plan.as_data())
         warn(plan, journal)
         if past is not None:
-            for name, value in past.facts.items():
-                machine.learn(name, value)
+            for name in past.facts.keys() - PASSING:
+                machine.learn(name, past.facts[name])
+        # Before any program of the plan starts, so that each of them can be found by it.
+        machine.learn(RUN, mark)
         try:
             engine.run(plan, machine, count_down, past.done if past else ())
         except InstallError as error:
@@ -152,11 +159,13 @@ def clean(journal: Journal, signals: Signals, show: Callable[[str], None]) -> tu
     failed: tuple[str, ...] = ()
     alive: LockedError | None = None
     for past in reversed(runs(_run_journal())):
-        undos = [undo for data in past.taken if (undo := undo_of(data)) is not None]
-        machine = _machine(journal, signals, show, past.root)
+        undos = [undo for data in past.taken.values() if (undo := undo_of(data)) is not None]
+        machine = _machine(journal, signals, show)
         machine.facts.update(past.facts)
+        machine.mounted.update(past.mounted)
+        mark = past.facts.get(RUN, "")
         # The programs first: what one of them was at may be done when it has ended.
-        nothing = not orphans.left(past.root) and not any(u.in_effect(machine) for u in undos)
+        nothing = not orphans.left(mark) and not any(u.in_effect(machine) for u in undos)
         # A program that a killed run was just starting shows only once the locks are ours.
         if nothing and past.finished:
             continue
@@ -165,9 +174,9 @@ def clean(journal: Journal, signals: Signals, show: Callable[[str], None]) -> tu
                 for subject in (past.root, str(past.plan["disk"]["path"])):
                     stack.enter_context(locked(LOCKS, subject))
                 stack.enter_context(_journal_file(journal))
-                failed += orphans.end(past.root)
+                failed += orphans.end(mark)
                 still = [undo for undo in undos if undo.in_effect(machine)]
-                failed += engine.release(still[::-1], machine)
+                failed += engine.release(still, machine)
         except LockedError as error:
             alive = error
     if alive is not None:
@@ -205,6 +214,8 @@ def _past(runner: Runner, found: Survey) -> Past:
     if past is None and device is not None and not found.disk.installed:
         text = record.text_on(runner, device, on_nix(found.layout, record.JOURNAL))
         past = unfinished(text, found.disk.path)
+        if past is not None:
+            past = recovery.after_reboot(past, found, disks.table_id(runner, found.disk.path))
     if past is None:
         problem = "no unfinished run for this disk is in the journal, nor on the disk"
         remedy = "install without --resume"
@@ -212,13 +223,16 @@ def _past(runner: Runner, found: Survey) -> Past:
     return past
 
 
-def _machine(journal: Journal, signals: Signals, show: Callable[[str], None], root: str) -> Machine:
-    return Machine(_runner(journal, signals, root), journal, show, signals)
+def _machine(
+    journal: Journal, signals: Signals, show: Callable[[str], None], mark: str = ""
+) -> Machine:
+    runner = _runner(journal, signals, mark or orphans.new_mark())
+    return Machine(runner, journal, show, signals)
 
 
-def _runner(journal: Journal, signals: Signals, root: str) -> Runner:
+def _runner(journal: Journal, signals: Signals, mark: str) -> Runner:
     real = ShRunner(lambda line: journal.emit("command", text=line), signals.shield)
-    return orphans.Marking(real, root)
+    return orphans.Marking(real, mark)
 
 
 @contextmanager

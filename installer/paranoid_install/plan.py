@@ -43,6 +43,9 @@ from paranoid_install.values import human
 
 DEFAULT_HOSTNAME = "paranoid"
 
+_CLEARING = 600.0
+"""Seconds for what an earlier run left, a generation of the store's small files perhaps."""
+
 
 @dataclass(frozen=True)
 class Step:
@@ -108,7 +111,7 @@ def make(spec: InstallSpec, found: Survey) -> Plan:
         Step("guard", "See that the disk is free, fit and the one chosen", build.guard()),
         Step("partition", "Write the partition table", build.partition(), destructive=True),
         Step("format", "Make the file systems", build.format(), destructive=True),
-        Step("mount", "Mount the volatile root, /boot and /nix", build.mount()),
+        Step("mount", "Mount the volatile root, /boot and /nix", build.mount() + build.clear()),
         Step("persist", "Bind what lasts from the persist root", build.persist()),
         Step("configure", "Write the configuration", build.configure()),
         Step("identity", build.identity_title(), build.identity()),
@@ -198,6 +201,10 @@ class _Build:
                 Mount(device, target, partition.fs_type, partition.options),
             ]
         return tuple(actions)
+
+    def clear(self) -> tuple[Action, ...]:
+        commands = layouts.clear_commands(self._spec.root, self._layout)
+        return tuple(Run(command, seconds=_CLEARING) for command in commands)
 
     def persist(self) -> tuple[Action, ...]:
         root = self._spec.root

@@ -49,6 +49,7 @@ def test_the_whole_plan_word_for_word(name: str, firmware: Firmware) -> None:
     keygen = "ssh-keygen -q -t {} -N  -C  -f /mnt/nix/persist/etc/ssh/ssh_host_{}_key"
     nixos_install = "nixos-install --root /mnt --no-root-passwd --no-channel-copy"
     binds = ("/etc/nixos", "/srv", "/var/lib", "/var/log")
+    away = "-exec rm --recursive --force {} +"
     grub = f"grub-install --target=i386-pc --boot-directory=/mnt/boot {device}"
     expected = [
         f"parted --script --align optimal {device} {BIOS_TABLE if bios else UEFI_TABLE}",
@@ -57,6 +58,10 @@ def test_the_whole_plan_word_for_word(name: str, firmware: Firmware) -> None:
         "mount --types tmpfs --options size=2G,mode=755 none /mnt",
         f"mount --types {boot_type} {vfat}{part}1 /mnt/boot",
         f"mount --types ext4 {part}2 /mnt/nix",
+        "find /mnt/boot -mindepth 1 -maxdepth 1 ! -name lost+found " + away,
+        "find /mnt/nix -mindepth 1 -maxdepth 1 ! -name lost+found ! ( -name store -type d ) "
+        + away,
+        "find /mnt/nix -mindepth 2 -maxdepth 2 -path */store/* -name .* " + away,
         *(f"mount --types none --options bind /mnt/nix/persist{b} /mnt{b}" for b in binds),
         "nixos-generate-config --root /mnt",
         "PYTHON-COPIES",

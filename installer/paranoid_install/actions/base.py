@@ -8,6 +8,7 @@ from typing import Protocol
 
 from paranoid_install.journal import Journal, JournalFile
 from paranoid_install.layout import LOOP
+from paranoid_install.mounts import Standing, standing
 from paranoid_install.runner import Runner
 from paranoid_install.signals import Signals
 
@@ -16,7 +17,9 @@ from paranoid_install.signals import Signals
 class Machine:
     """What actions act through. `facts` is what was learned on the way; never a secret.
 
-    `show` puts a line before the person at the console and nowhere else.
+    `mounted` is what the run has put at each place: that alone is its to release.
+
+    `show` puts a line before the person at the terminal and nowhere else.
     """
 
     runner: Runner
@@ -25,10 +28,18 @@ class Machine:
     signals: Signals = field(default_factory=Signals)
     log: JournalFile | None = None
     facts: dict[str, str] = field(default_factory=dict)
+    mounted: dict[str, Standing] = field(default_factory=dict)
 
     def learn(self, name: str, value: str) -> None:
         self.facts[name] = value
         self.journal.emit("fact", name=name, value=value)
+
+    def note_mount(self, target: str) -> None:
+        """Note what is mounted at a path now."""
+        found = standing(target)
+        if found is not None:
+            self.mounted[target] = found
+            self.journal.emit("mounted", target=target, **vars(found))
 
     def device(self, text: str) -> str:
         """A text with the loop device in place of its placeholder, once it is attached."""

@@ -11,7 +11,7 @@ from paranoid_install.actions.base import Action, Machine, Passing, Plain
 from paranoid_install.disks import Disk
 from paranoid_install.errors import CommandFailed, Refusal, RefusedError
 from paranoid_install.layout import LOOP
-from paranoid_install.past import TABLE
+from paranoid_install.past import SEQUENCE, TABLE
 from paranoid_install.selection import Needs, refusals
 from paranoid_install.survey import as_it_is
 
@@ -85,6 +85,7 @@ class AttachLoop(Passing):
         if not device.startswith("/dev/loop"):
             raise CommandFailed(result.argv, f"printed {device!r}, which is no loop device", 0)
         machine.learn(LOOP, device)
+        machine.learn(SEQUENCE, _sequence(device))
 
 
 @dataclass(frozen=True)
@@ -118,11 +119,13 @@ class DetachLoop(Passing):
         return f"losetup --detach {LOOP}"
 
     def in_effect(self, machine: Machine) -> bool:
-        """Whether a device belongs to this file: the one noted; its number may be another's by now.
+        """Whether a device belongs to this file: the one noted, attached as it was then.
 
         A run that was killed before it noted one may have attached it all the same.
         """
-        return self._attached(machine.facts.get(LOOP, "")) != ""
+        device = self._attached(machine.facts.get(LOOP, ""))
+        noted = machine.facts.get(SEQUENCE)
+        return device != "" and (noted is None or noted == _sequence(device))
 
     def apply(self, machine: Machine) -> None:
         if LOOP not in machine.facts:
@@ -138,6 +141,14 @@ class DetachLoop(Passing):
                 continue
             if file == self.path:
                 return f"/dev/{node.parents[1].name}"
+        return ""
+
+
+def _sequence(device: str) -> str:
+    """The number of a disk that no other has in this boot; empty before Linux 5.15."""
+    try:
+        return Path(f"/sys/class/block/{Path(device).name}/diskseq").read_text().strip()
+    except OSError:
         return ""
 
 
