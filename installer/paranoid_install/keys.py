@@ -8,6 +8,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from paranoid_install import outside
+
 _TYPES = (
     "ssh-ed25519",
     "ssh-rsa",
@@ -21,7 +23,6 @@ _KEY = re.compile(
     rf"(?:{'|'.join(re.escape(t) for t in _TYPES)})[ \t]+(?P<blob>[A-Za-z0-9+/]{{40,}}={{0,2}})",
     re.ASCII,
 )
-_READ_LIMIT = 1024 * 1024
 
 
 def parse(line: str) -> str:
@@ -51,7 +52,7 @@ def read(value: str) -> tuple[str, ...]:
         return (parse(value),)
     path = Path(value)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = outside.read_text(path)
     except (OSError, UnicodeDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "not text"
         raise ValueError(
@@ -129,7 +130,6 @@ def _is_key(match: re.Match[str]) -> bool:
 
 def _text_of(file: Path) -> str:
     try:
-        with file.open(encoding="utf-8", errors="replace") as stream:
-            return stream.read(_READ_LIMIT)
+        return outside.read(file).decode(errors="replace")
     except OSError:  # not there, or not for us: no key known from it
         return ""

@@ -14,6 +14,7 @@ from paranoid_install.actions import (
     Action,
     AttachLoop,
     CheckDisk,
+    CheckFiles,
     CheckInstalled,
     CopyClosure,
     CreateImage,
@@ -34,11 +35,12 @@ from paranoid_install.actions import (
     WriteRecord,
     as_data,
 )
+from paranoid_install.actions.programs import copy_tree, copy_with_modes
 from paranoid_install.configuration import Host, configuration
 from paranoid_install.journal import Value
 from paranoid_install.layout import LOOP, partition_path
 from paranoid_install.spec import InstallSpec
-from paranoid_install.survey import Survey, needs_of
+from paranoid_install.survey import POLICY, Survey, needs_of
 from paranoid_install.values import human
 
 DEFAULT_HOSTNAME = "paranoid"
@@ -229,13 +231,16 @@ class _Build:
             PatchHardware(f"{directory}/hardware-configuration.nix", patch),
         ]
         if spec.config:
-            actions.append(_copy(spec.config, directory))
+            actions += [self._unchanged(spec.config), *copy_with_modes(spec.config, directory)]
         elif not spec.flake:
-            actions.append(_copy(self._found.modules, f"{directory}/paranoid"))
-            policy = str(Path(__file__).with_name("policy"))
-            actions.append(_copy(policy, f"{directory}/paranoid/policy"))
+            for source, place in ((self._found.modules, ""), (POLICY, "/policy")):
+                target = f"{directory}/paranoid{place}"
+                actions += [self._unchanged(source), copy_tree(source, target)]
             actions.append(WriteFile(f"{directory}/configuration.nix", self._configuration()))
         return (*actions, self._sync())
+
+    def _unchanged(self, path: str) -> Action:
+        return CheckFiles(path, self._found.digests[path])
 
     def _configuration(self) -> str:
         return configuration(
@@ -286,6 +291,7 @@ class _Build:
             actions.append(GenerateRootPassword(hashed))
         elif spec.root_password_hash_file:
             given = spec.root_password_hash_file
+            actions.append(self._unchanged(given))
             actions.append(Run(("install", "--mode=0600", given, hashed)))
         return (*dict.fromkeys(actions), self._sync())
 
@@ -366,12 +372,6 @@ class _Build:
         return tuple(actions)
 
 
-def _copy(source: str, target: str) -> Action:
-    """Copy a directory; what comes from a store is read-only and must not stay so."""
-    options = ("--recursive", "--no-preserve=mode,ownership", "--no-target-directory")
-    return Run(("cp", *options, source, target))
-
-
 def _warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
     parts = found.layout.partitions
     if found.system is not None and found.system.declared is None:
@@ -382,5 +382,9 @@ def _warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
     if found.system is not None and spec.config:
         yield "the configuration given goes into /etc/nixos; what is installed is the system given"
     yield from found.unchecked
+    if spec.flake:
+        yield f"the plan's hash does not cover what {spec.flake} holds; name it by its revision"
+    elif found.system is None:
+        yield "the plan's hash does not cover the nixpkgs that the system is built from"
     if spec.skip_login_check:
         yield "nobody has checked that anyone can log in afterwards"

@@ -8,11 +8,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from paranoid_install import disks, keys, record
+from paranoid_install import disks, keys, outside, record
 from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError, SpecError
 from paranoid_install.layout import Firmware, Layout, layout
@@ -57,7 +57,8 @@ class Survey:
 
     `memory` is in bytes, None where the target is another machine. `clock` is in seconds since the
     epoch, `boot_bytes` what the system puts onto /boot; None where it is not known. `unchecked` has
-    a sentence for each thing that could not be looked at and is no reason to refuse.
+    a sentence for each thing that could not be looked at and is no reason to refuse. `digests` are
+    those of what will be copied, by its path.
     """
 
     disk: Disk
@@ -76,6 +77,7 @@ class Survey:
     boot_bytes: int | None = None
     clock: float | None = None
     unchecked: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
@@ -111,7 +113,22 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
         boot_bytes=_boot_bytes(system.path) if system else None,
         clock=time.time(),
         unchecked=unchecked,
+        digests=_digests(spec, str(modules)),
     )
+
+
+POLICY = str(Path(__file__).with_name("policy"))
+
+
+def _digests(spec: InstallSpec, modules: str) -> dict[str, str]:
+    copied = [spec.root_password_hash_file]
+    if not spec.flake:
+        copied += [spec.config] if spec.config else [modules, POLICY]
+    try:
+        return {path: outside.digest(path) for path in copied if path}
+    except OSError as error:
+        subject = str(error.filename or "what is to be copied")
+        raise SpecError(subject, f"cannot be read ({error.strerror})", "check it") from error
 
 
 def needs_of(spec: InstallSpec, plan: Layout) -> Needs:

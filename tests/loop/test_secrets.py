@@ -92,7 +92,7 @@ def test_a_password_hash_is_nowhere_but_in_its_own_private_file(planted: Install
 
 def test_the_programs_were_really_watched(planted: Installed) -> None:
     assert "--mode=0600" in planted.said
-    assert "_PARANOID_ROOT=" in planted.said
+    assert "_PARANOID_RUN=" in planted.said
 
 
 def test_private_host_keys_are_nowhere_but_in_their_own_private_files(planted: Installed) -> None:

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from paranoid_install import engine
+from paranoid_install import engine, outside
 from paranoid_install.actions import Machine, Run
 from paranoid_install.errors import InstallError, Refusal, RefusedError, StepError
 from paranoid_install.journal import Event
 from paranoid_install.plan import Plan, Step, make
 from paranoid_install.runner import Runner
 from paranoid_install.signals import Interrupted, Signals
+from paranoid_install.survey import POLICY
 from tests.unit.samples import BLANK, Recorder, acting, failed, installing, machine_found, request
 
 _SCHEMA = Path(__file__).parents[2] / "docs/events.schema.json"
@@ -36,7 +37,11 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     image = replace(BLANK, path=str(tmp_path / "x.img"), kind="image", size=4 * 1024**3,
                     serial="", wwn="", model="")  # fmt: skip
     root = str(tmp_path / "root")
-    return make(request(root=root, then="poweroff"), machine_found(image, memory=None))
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    digests = {path: outside.digest(path) for path in (str(modules), POLICY)}
+    found = machine_found(image, memory=None, modules=str(modules), digests=digests)
+    return make(request(root=root, then="poweroff"), found)
 
 
 @pytest.fixture

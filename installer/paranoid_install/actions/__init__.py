@@ -17,6 +17,7 @@ from paranoid_install.actions.disk import (
     WaitForNodes,
 )
 from paranoid_install.actions.files import (
+    CheckFiles,
     CloseJournal,
     KeepJournal,
     PatchHardware,
@@ -37,6 +38,7 @@ __all__ = [
     "Action",
     "AttachLoop",
     "CheckDisk",
+    "CheckFiles",
     "CheckInstalled",
     "CloseJournal",
     "CopyClosure",

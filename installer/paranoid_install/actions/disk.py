@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -47,17 +48,21 @@ class CheckDisk(Plain):
 
 @dataclass(frozen=True)
 class CreateImage(Plain):
-    """Make a sparse image file of `size` bytes. It is kept when the run fails."""
+    """Make a sparse image file of `size` bytes, for root alone: it will hold private keys.
+
+    One that is there keeps its mode. It is kept when the run fails.
+    """
 
     path: str
     size: int
 
     @property
     def line(self) -> str:
-        return shlex.join(["truncate", f"--size={self.size}", self.path])
+        return f"(umask 077; {shlex.join(['truncate', f'--size={self.size}', self.path])})"
 
     def apply(self, machine: Machine) -> None:  # noqa: ARG002
-        with Path(self.path).open("ab") as file:
+        descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
             file.truncate(self.size)
 
 
