@@ -252,6 +252,22 @@ def clean(context: typer.Context) -> None:
     print("nothing of an earlier run is held")
 
 
+@app.command()
+def installed(
+    context: typer.Context,
+    answers: Annotated[str, typer.Option(metavar="FILE", help="As for an install.")] = "",
+) -> None:
+    """Tell which system boots from the disk that the request means, where it is installed already.
+
+    Prints the device of its store and the system in it. Ends with 3 where nothing is to be booted.
+    """
+    from paranoid_install.install import installed as look  # noqa: PLC0415
+
+    found = look(answers, context.obj)
+    print(found.device, found.toplevel, sep="\n")
+    _delivered()
+
+
 app.command()(watch)
 
 

@@ -11,7 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from paranoid_install import disks, engine, guard, orphans, record, recovery, settings, spec
+from paranoid_install import (
+    disks,
+    engine,
+    guard,
+    handover,
+    orphans,
+    record,
+    recovery,
+    settings,
+    spec,
+)
 from paranoid_install.actions import Machine, undo_of
 from paranoid_install.errors import (
     CommandFailed,
@@ -22,13 +32,14 @@ from paranoid_install.errors import (
     SpecError,
 )
 from paranoid_install.journal import RUN_DIRECTORY, RUN_JOURNAL, Journal, JournalFile
+from paranoid_install.layout import layout
 from paranoid_install.locks import locked
 from paranoid_install.past import PASSING, RUN, Past, runs, unfinished
 from paranoid_install.plan import Plan, Step, make
 from paranoid_install.runner import Runner, ShRunner, adopt_orphans, missing
 from paranoid_install.signals import Signals
 from paranoid_install.spec import InstallSpec
-from paranoid_install.survey import Survey, nix_partition, on_nix, survey
+from paranoid_install.survey import Survey, firmware, nix_partition, on_nix, survey
 
 ANSWERS = Path("/etc/paranoid/answers.toml")
 """The answer file that a live image carries; read when no other is named."""
@@ -142,6 +153,21 @@ def execute(
             raise
         journal.emit("result", **results(machine))
     return machine
+
+
+def installed(answers: str, signals: Signals) -> handover.Installed:
+    """The disk that the same request has been refused for because it is installed already.
+
+    Raises RefusedError where it is not, and what `prepare` raises.
+    """
+    wanted, journal = read_spec({}, answers), Journal()
+    try:
+        prepare(wanted, journal, signals)
+    except RefusedError as refusal:
+        runner = _runner(journal, signals, orphans.new_mark())
+        return handover.find(runner, refusal, layout(firmware(wanted)))
+    problem = "the request is not refused: no disk that it means is installed"
+    raise RefusedError("hand-over", (Refusal("hand-over", problem, "install it"),))
 
 
 def warn(plan: Plan, journal: Journal) -> None:

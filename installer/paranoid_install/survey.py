@@ -85,15 +85,15 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
 
     Raises RefusedError, SpecError, CommandFailed.
     """
-    firmware = _firmware(spec)
-    plan = layout(firmware)
+    kind = firmware(spec)
+    plan = layout(kind)
     needs = needs_of(spec, plan)
     found = disks.scan()
     disk = _find(runner, spec, found, needs, plan, journal)
     if disk.signatures is None:
         disk = _probe(runner, disk, found, plan, journal)
     systems = tuple(_system(path) for path in spec.systems)
-    system = _choose(systems, firmware)
+    system = _choose(systems, kind)
     room, unchecked = room_of(runner, system.path) if system else (None, ())
     modules = modules_directory()
     return Survey(
@@ -155,7 +155,8 @@ def modules_directory() -> Path:
     raise SpecError(str(places[0]), problem, "set PARANOID_MODULES to the directory nix/")
 
 
-def _firmware(spec: InstallSpec) -> Firmware:
+def firmware(spec: InstallSpec) -> Firmware:
+    """The kind of firmware that the request means: said, or what started this machine."""
     match spec.firmware:
         case "bios":
             return "bios"
