@@ -17,9 +17,10 @@ def read(path: str | Path, limit: int = LIMIT) -> bytes:
     A FIFO would be waited for until somebody writes, and /dev/zero never ends.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(None, "is no regular file", str(path))
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(None, "is no regular file", str(path))
         content = file.read(limit + 1)
     if len(content) > limit:
         raise OSError(None, f"has more than {limit} bytes", str(path))

@@ -44,7 +44,7 @@ _FACTS = {
     RECORD: r"/.+",
     "plan-hash": r"[0-9a-f]{64}",
     "started": r"[0-9T:+-]+",
-    "toplevel": r"/nix/store/[^/]+",
+    "toplevel": r"/nix/store/[A-Za-z0-9+._?=-]+",
     "machine-id": r"[0-9a-f]{32}",
     "host-key-ed25519": r"SHA256:[A-Za-z0-9+/]+",
     "host-key-rsa": r"SHA256:[A-Za-z0-9+/]+",

@@ -253,6 +253,32 @@ def test_the_exit_code_answers_whether_the_disk_was_touched(
     assert log.lines == ["a", "undo a"]
 
 
+def test_what_nobody_has_foreseen_is_a_failed_step_too_and_its_traceback_is_kept() -> None:
+    log = Log()
+    step = Step("one", "", (log.action("a"), log.action("b", ZeroDivisionError("x"))), True)
+    with pytest.raises(StepError, match="this is a bug in paranoid-install") as caught:
+        engine.run(of(step), acting(Recorder())[0])
+    kept = Path(caught.value.log)
+    assert "ZeroDivisionError: x" in kept.read_text()
+    kept.unlink()
+    assert caught.value.code == 5
+    assert caught.value.as_data()["log"] == str(kept)
+    assert log.lines == ["a", "undo a"]
+
+
+def test_an_undo_that_fails_as_nobody_has_foreseen_keeps_no_other_from_its_turn() -> None:
+    log = Log()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    stuck = replace(log.action("b"), undo=Probe("undo b", fail))
+    step = Step("one", "", (log.action("a"), stuck, log.action("c", failed("x"))), True)
+    with pytest.raises(StepError) as caught:
+        engine.run(of(step), acting(Recorder())[0])
+    assert (caught.value.code, log.lines) == (6, ["a", "b", "undo a"])
+
+
 def test_a_refusal_before_destruction_stays_a_refusal() -> None:
     log = Log()
     refusal = RefusedError("x", (Refusal("r", "p"),))
