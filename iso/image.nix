@@ -44,8 +44,6 @@ let
         ANSWERS = "/etc/paranoid/answers.toml";
         WHEN_INSTALLED = cfg.whenInstalled;
         WHEN_REFUSED = cfg.whenRefused;
-        NIX_LABEL = policy.layout.nix.label;
-        RECORD = lib.removePrefix "${policy.layout.nix.mountPoint}/" policy.layout.persist.record;
       }
     )
   );
@@ -306,9 +304,9 @@ in
       default = "boot";
       example = "poweroff";
       description = ''
-        What happens on a machine whose disk carries an install record. `boot` starts the
-        system on the disk by kexec: firmware that prefers the medium would otherwise come back
-        to it for ever. It is never installed again.
+        What happens on a machine whose disk, the one that the answers mean, carries an install
+        record that names it. `boot` starts the system on the disk by kexec: firmware that prefers
+        the medium would otherwise come back to it for ever. It is never installed again.
       '';
     };
 

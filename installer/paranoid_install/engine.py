@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from paranoid_install import record
 from paranoid_install.actions import Action, Machine, as_data
-from paranoid_install.errors import InstallError, RefusedError, StepError
+from paranoid_install.errors import RefusedError, StepError
 from paranoid_install.past import BOOT_LOADER
 from paranoid_install.plan import Plan, Step
 
@@ -26,7 +26,8 @@ def run(
     `before_destruction` is called once, before the step ahead of the first destructive one, which
     is the last to look. Of the steps `done` by an earlier run only what does not last is done
     again, mounts above all. Raises RefusedError for a refusal before it, StepError for any other
-    failure (everything of this run is released by then, or listed in it), and Interrupted.
+    failure, a bug's included (everything of this run is released by then, or listed in it), and
+    Interrupted.
     """
     held: list[Action] = []
     written: list[str] = []
@@ -51,7 +52,8 @@ def run(
         touched = bool(written)
         if isinstance(error, RefusedError) and not touched:
             raise
-        if isinstance(error, (InstallError, OSError)):
+        if isinstance(error, Exception):
+            # Also one that nobody has foreseen: what it left on the disk is the same.
             raise StepError(
                 step.id, error, touched=touched, may_boot=may_boot, unreleased=unreleased
             ) from error
@@ -71,7 +73,7 @@ def release(held: Sequence[Action], machine: Machine) -> tuple[str, ...]:
         try:
             action.apply(machine)
             _released(action, machine, planned=False)
-        except (InstallError, OSError) as error:
+        except Exception as error:
             failed.append(f"{machine.device(action.line)} ({error})")
             machine.journal.emit("warning", text=f"could not be released: {failed[-1]}")
     return tuple(failed)

@@ -11,7 +11,8 @@ from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError
 from paranoid_install.selection import refusals
 from paranoid_install.spec import InstallSpec, default_tmpfs_size
-from paranoid_install.survey import MINIMUM_ROOT, Survey, System, needs_of
+from paranoid_install.survey import MINIMUM_ROOT, Survey, needs_of
+from paranoid_install.systems import System
 from paranoid_install.values import MIB, MemorySize, human
 
 _BYTES_PER_INODE = 16384
@@ -79,6 +80,10 @@ def warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
         yield "the configuration given goes into /etc/nixos; what is installed is the system given"
     yield from found.unchecked
     yield from _left_keys(spec, found)
+    if spec.flake:
+        yield f"the plan's hash does not cover what {spec.flake} holds; name it by its revision"
+    elif found.system is None:
+        yield "the plan's hash does not cover the nixpkgs that the system is built from"
     if spec.skip_login_check:
         yield "nobody has checked that anyone can log in afterwards"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +28,20 @@ class MountEntry:
     super_options: tuple[str, ...]
     number: int = 0
     parent: int = 0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One mount, told from every other that was ever at its place.
+
+    `id` and `device` are given anew once it is unmounted; `unique` is not, and is 0 on a kernel
+    without it (STATX_MNT_ID_UNIQUE, statx(2), Linux 6.8).
+    """
+
+    id: int
+    device: str
+    fs_type: str
+    unique: int = 0
 
 
 def parse_mountinfo(text: str) -> tuple[MountEntry, ...]:
@@ -90,6 +106,33 @@ def _walk(
 def mount_table() -> tuple[MountEntry, ...]:
     """What this process sees mounted, oldest first."""
     return parse_mountinfo(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
+
+
+def on_top(target: str) -> MountEntry | None:
+    """What is mounted at a path, of several the one that is seen; None where nothing is."""
+    return next((m for m in reversed(mount_table()) if m.mount_point == target), None)
+
+
+def standing(target: str) -> Standing | None:
+    """What tells the mount at a path from all others; None where nothing is mounted."""
+    entry = on_top(target)
+    if entry is None:
+        return None
+    return Standing(entry.number, entry.device_number, entry.fs_type, _unique_id(target))
+
+
+def _unique_id(target: str) -> int:
+    import ctypes  # noqa: PLC0415
+
+    unique, at_cwd, no_automount, place = 0x4000, -100, 0x800, 144
+    found = ctypes.create_string_buffer(256)
+    statx = ctypes.CDLL(None, use_errno=True).statx
+    if statx(at_cwd, os.fsencode(target), no_automount, unique, found) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), target)
+    # struct statx of linux/stat.h: stx_mask is first, stx_mnt_id at byte 144.
+    if not int.from_bytes(found.raw[:4], sys.byteorder) & unique:
+        return 0
+    return int.from_bytes(found.raw[place : place + 8], sys.byteorder)
 
 
 def swap_devices() -> frozenset[str]:

@@ -15,6 +15,7 @@ from paranoid_install.actions import (
     AttachLoop,
     BuildSystem,
     CheckDisk,
+    CheckFiles,
     CheckFileSystem,
     CheckInstalled,
     CopyClosure,
@@ -38,14 +39,18 @@ from paranoid_install.actions import (
     WriteRecord,
     as_data,
 )
+from paranoid_install.actions.programs import copy_tree, copy_with_modes
 from paranoid_install.configuration import Host, configuration
 from paranoid_install.journal import Value
 from paranoid_install.layout import LOOP, SYSTEM, partition_path
 from paranoid_install.spec import InstallSpec
-from paranoid_install.survey import Survey, needs_of
+from paranoid_install.survey import POLICY, Survey, needs_of
 from paranoid_install.values import human
 
 DEFAULT_HOSTNAME = "paranoid"
+
+_CLEARING = 600.0
+"""Seconds for what an earlier run left, a generation of the store's small files perhaps."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,7 @@ def make(spec: InstallSpec, found: Survey) -> Plan:
         Step("guard", "See that the disk is free, fit and the one chosen", build.guard()),
         Step("partition", "Write the partition table", build.partition(), destructive=True),
         Step("format", "Make the file systems", build.format(), destructive=True),
-        Step("mount", "Mount the volatile root, /boot and /nix", build.mount()),
+        Step("mount", "Mount the volatile root, /boot and /nix", build.mount() + build.clear()),
         Step("persist", "Bind what lasts from the persist root", build.persist()),
         Step("configure", "Write the configuration", build.configure()),
         Step("identity", build.identity_title(), build.identity()),
@@ -221,6 +226,10 @@ class _Build:
             ]
         return tuple(actions)
 
+    def clear(self) -> tuple[Action, ...]:
+        commands = layouts.clear_commands(self._spec.root, self._layout)
+        return tuple(Run(command, seconds=_CLEARING) for command in commands)
+
     def persist(self) -> tuple[Action, ...]:
         root = self._spec.root
         actions: list[Action] = [MakeDirectory(root + self._layout.persist)]
@@ -244,13 +253,16 @@ class _Build:
             PatchHardware(f"{directory}/hardware-configuration.nix", patch),
         ]
         if spec.config:
-            actions.append(_copy(spec.config, directory))
+            actions += [self._unchanged(spec.config), *copy_with_modes(spec.config, directory)]
         elif not spec.flake:
-            actions.append(_copy(self._found.modules, f"{directory}/paranoid"))
-            policy = str(Path(__file__).with_name("policy"))
-            actions.append(_copy(policy, f"{directory}/paranoid/policy"))
+            for source, place in ((self._found.modules, ""), (POLICY, "/policy")):
+                target = f"{directory}/paranoid{place}"
+                actions += [self._unchanged(source), copy_tree(source, target)]
             actions.append(WriteFile(f"{directory}/configuration.nix", self._configuration()))
         return (*actions, self._sync())
+
+    def _unchanged(self, path: str) -> Action:
+        return CheckFiles(path, self._found.digests[path])
 
     def _configuration(self) -> str:
         return configuration(
@@ -301,6 +313,7 @@ class _Build:
             actions.append(GenerateRootPassword(hashed))
         elif spec.root_password_hash_file:
             given = spec.root_password_hash_file
+            actions.append(self._unchanged(given))
             actions.append(Run(("install", "--mode=0600", given, hashed)))
         return (*dict.fromkeys(actions), self._sync())
 
@@ -385,9 +398,3 @@ class _Build:
         if self._spec.then != "nothing":
             actions.append(Leave(self._spec.then))
         return tuple(actions)
-
-
-def _copy(source: str, target: str) -> Action:
-    """Copy a directory; what comes from a store is read-only and must not stay so."""
-    options = ("--recursive", "--no-preserve=mode,ownership", "--no-target-directory")
-    return Run(("cp", *options, source, target))

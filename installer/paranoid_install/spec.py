@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from paranoid_install import keys, policy
+from paranoid_install import keys, outside, policy
 from paranoid_install.errors import SpecError
 from paranoid_install.selection import DevicePath, ImageFile, Rule, Selector, parse_selector
 from paranoid_install.settings import Given
@@ -239,9 +239,10 @@ def _directory(value: str) -> str:
 def _hash_file(value: str) -> str:
     path = Path(_text(value)).absolute()
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = outside.read(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as a password hash ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path} cannot be read as a password hash ({reason})") from None
     if _HASH.fullmatch(text) is None:
         # What the file holds may be the password itself: it is not shown.
         raise ValueError(f"{path} does not hold a crypt(5) hash; make one with mkpasswd")

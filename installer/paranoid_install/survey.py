@@ -5,60 +5,26 @@ Reads, and runs programs that only read. Nothing is written.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from paranoid_install import configured, contents, disks, keys, record
+from paranoid_install import configured, contents, disks, keys, outside, record
 from paranoid_install.ahead import will_fail
 from paranoid_install.configured import Configured
 from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError, SpecError
-from paranoid_install.keys import Daemon
 from paranoid_install.layout import Firmware, Layout, layout
 from paranoid_install.past import cut_off
 from paranoid_install.runner import Runner
 from paranoid_install.selection import DevicePath, ImageFile, Needs, Rule, namesakes, select
 from paranoid_install.spec import InstallSpec
+from paranoid_install.systems import Room, System, boot_bytes, choose, room_of, system_at
 from paranoid_install.values import MIB
 
 _PASSING = ("partition", "loop", "memory disk", "compressed memory")
 """Devices that the installed machine will not see; partitions are looked at with their disk."""
-
-
-@dataclass(frozen=True)
-class System:
-    """A toplevel that may be installed, and what it says of itself in etc/paranoid/layout.json.
-
-    `keys` let somebody in; `left` has a sentence for each that does not. `daemon` is what its
-    sshd_config says; None: it has none. `declared` is None for a system that was not made by the
-    paranoid modules.
-    """
-
-    path: str
-    keys: tuple[str, ...] = ()
-    declared: Mapping[str, Any] | None = None
-    left: tuple[str, ...] = ()
-    daemon: Daemon | None = None
-
-    @property
-    def firmware(self) -> str:
-        return str(self.declared["firmware"]) if self.declared else ""
-
-    @property
-    def tmpfs_size(self) -> str:
-        return str(self.declared["tmpfsSize"]) if self.declared else ""
-
-
-@dataclass(frozen=True)
-class Room:
-    """What the closure of the system takes on ext4: bytes of whole blocks, and inodes."""
-
-    bytes: int
-    inodes: int
 
 
 @dataclass(frozen=True)
@@ -69,7 +35,8 @@ class Survey:
     epoch, `boot_bytes` what the system puts onto /boot; None where it is not known. `live_keys`
     open a shell of this machine's root, `live_left` says of each other line why not. `configured`
     is what the configuration or flake given lets in; None where neither is. `unchecked` has a
-    sentence for each thing that could not be looked at and is no reason to refuse.
+    sentence for each thing that could not be looked at and is no reason to refuse. `digests` are
+    those of what will be copied, by its path.
     """
 
     disk: Disk
@@ -90,6 +57,7 @@ class Survey:
     will_fail: tuple[Refusal, ...] = ()
     live_left: tuple[str, ...] = ()
     configured: Configured | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
@@ -97,15 +65,15 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
 
     Raises RefusedError, SpecError, CommandFailed.
     """
-    firmware = _firmware(spec)
-    plan = layout(firmware)
+    kind = firmware(spec)
+    plan = layout(kind)
     needs = needs_of(spec, plan)
     found = disks.scan()
     disk = _find(runner, spec, found, needs, plan, journal)
     if disk.signatures is None:
         disk = _probe(runner, disk, found, plan, journal)
-    systems = tuple(_system(path) for path in spec.systems)
-    system = _choose(systems, firmware)
+    systems = tuple(system_at(path) for path in spec.systems)
+    system = choose(systems, kind)
     room, unchecked = room_of(runner, system.path) if system else (None, ())
     others, unread = _others(runner, disk, found)
     modules = modules_directory()
@@ -124,12 +92,27 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
         modules=str(modules),
         has_impermanence=(modules / "impermanence").is_dir(),
         root_in_use=_in_use(spec.root),
-        boot_bytes=_boot_bytes(system.path) if system else None,
+        boot_bytes=boot_bytes(system.path) if system else None,
         clock=time.time(),
         unchecked=unchecked + unread,
         will_fail=will_fail(runner, plan, built_here=system is None and not spec.flake),
         configured=_configured(runner, spec, modules),
+        digests=_digests(spec, str(modules)),
     )
+
+
+POLICY = str(Path(__file__).with_name("policy"))
+
+
+def _digests(spec: InstallSpec, modules: str) -> dict[str, str]:
+    copied = [spec.root_password_hash_file]
+    if not spec.flake:
+        copied += [spec.config] if spec.config else [modules, POLICY]
+    try:
+        return {path: outside.digest(path) for path in copied if path}
+    except OSError as error:
+        subject = str(error.filename or "what is to be copied")
+        raise SpecError(subject, f"cannot be read ({error.strerror})", "check it") from error
 
 
 def needs_of(spec: InstallSpec, plan: Layout) -> Needs:
@@ -158,7 +141,8 @@ def modules_directory() -> Path:
     raise SpecError(str(places[0]), problem, "set PARANOID_MODULES to the directory nix/")
 
 
-def _firmware(spec: InstallSpec) -> Firmware:
+def firmware(spec: InstallSpec) -> Firmware:
+    """The kind of firmware that the request means: said, or what started this machine."""
     match spec.firmware:
         case "bios":
             return "bios"
@@ -289,73 +273,6 @@ def _configured(runner: Runner, spec: InstallSpec, modules: Path) -> Configured 
     if spec.config:
         return configured.of_directory(runner, modules, spec.config)
     return configured.of_flake(runner, modules, spec.flake) if spec.flake else None
-
-
-def _system(path: str) -> System:
-    file = Path(path) / "etc/paranoid/layout.json"
-    daemon = Daemon.of_system(path)
-    lets_in = keys.of_system(path, daemon)
-    if not file.exists():
-        return System(path, lets_in.keys, None, lets_in.left, daemon)
-    try:
-        declared = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpecError(str(file), f"cannot be read ({error})", "build the system again") from error
-    known = isinstance(declared, dict) and declared.get("version") == 1
-    if not known or not {"firmware", "tmpfsSize", "labels"} <= set(declared):
-        problem = "is not the description of a layout that this installer knows"
-        raise SpecError(str(file), problem, "build the system with modules of the same release")
-    return System(path, lets_in.keys, declared, lets_in.left, daemon)
-
-
-def room_of(runner: Runner, toplevel: str) -> tuple[Room | None, tuple[str, ...]]:
-    """The room for a closure, and what could not be checked where the store cannot tell it.
-
-    That is no refusal: nixos-install may know the store by other ways. Raises RefusedError for a
-    store that tells nonsense or cannot be read: its copy would fail as well, after the wipe.
-    """
-    from paranoid_install.store import StoreError, room  # noqa: PLC0415
-    from paranoid_install.store.closure import Unavailable  # noqa: PLC0415
-
-    try:
-        size = room.size(runner, toplevel)
-    except Unavailable as error:
-        return None, (f"whether the disk has room for the system was not checked ({error})",)
-    except StoreError as error:
-        raise _damaged(error.subject, error.problem, error.remedy) from error
-    except OSError as error:
-        raise _damaged(str(error.filename or toplevel), error.strerror or str(error)) from error
-    return Room(size.bytes, size.inodes), ()
-
-
-def _damaged(subject: str, problem: str, remedy: str = "") -> RefusedError:
-    remedy = remedy or "see what is wrong with it: nix-store --verify --check-contents"
-    return RefusedError(subject, (Refusal("store", problem, remedy),))
-
-
-def _boot_bytes(toplevel: str) -> int | None:
-    """The bytes of kernel and initrd, which are copied onto /boot; None where it has neither."""
-    files = [Path(toplevel, name) for name in ("kernel", "initrd")]
-    return sum(file.stat().st_size for file in files if file.exists()) or None
-
-
-def _choose(systems: tuple[System, ...], firmware: Firmware) -> System | None:
-    """The system made for this firmware; one that does not say is taken as it is."""
-    if not systems:
-        return None
-    fitting = [s for s in systems if s.firmware in ("", firmware)]
-    if len(fitting) == 1:
-        return fitting[0]
-    paths = ", ".join(s.path for s in systems)
-    if fitting:
-        raise SpecError(
-            "--system", f"{len(fitting)} of {paths} fit {firmware} firmware", "give one"
-        )
-    kinds = " and ".join(sorted({s.firmware for s in systems}))
-    problem = f"{paths} is made for {kinds} firmware, and this install is for {firmware}"
-    raise RefusedError(
-        "--system", (Refusal("firmware", problem, "give a system made for it, or --firmware"),)
-    )
 
 
 def _in_use(root: str) -> bool:

@@ -59,6 +59,13 @@ def rsa(bits: int) -> str:
     return f"ssh-rsa {base64.b64encode(blob).decode()} cloud"
 
 
+class AnyDigest(dict[str, str]):
+    """Every path has a digest."""
+
+    def __missing__(self, path: str) -> str:
+        return "0" * 64
+
+
 def request(**changes: Any) -> InstallSpec:
     """A valid request for /dev/vda with a key."""
     return replace(InstallSpec(DevicePath("/dev/vda"), ssh_keys=(KEY,)), **changes)
@@ -78,6 +85,7 @@ def machine_found(disk: Disk = BLANK, firmware: Firmware = "bios", **changes: An
         modules="/modules",
         has_impermanence=True,
         root_in_use=False,
+        digests=AnyDigest(),
     )
     return replace(found, **changes)
 

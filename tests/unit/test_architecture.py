@@ -43,6 +43,7 @@ _MAY_NOT = {
     "contents.py": _ACTING | {"spec", "layout", "selection", "journal"},
     "selection.py": _ACTING | {"runner", "spec", "layout", "journal"},
     "spec.py": _ACTING | {"runner", "layout", "journal"},
+    "systems.py": _ACTING | {"disks", "spec", "journal"},
     "survey.py": {"actions", "plan", "engine", "install", "cli", "ui", "guard", "recovery"},
     "guard.py": {"actions", "plan", "engine", "install", "cli", "ui", "runner", "recovery"},
     "actions/": {"plan", "engine", "install", "cli", "ui", "guard", "recovery"},

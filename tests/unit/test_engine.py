@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 from jsonschema import Draft202012Validator
 
-from paranoid_install import engine
+from paranoid_install import engine, outside
 from paranoid_install.actions import Machine, Run
 from paranoid_install.errors import InstallError, Refusal, RefusedError, StepError
 from paranoid_install.journal import Event
 from paranoid_install.plan import Plan, Step, make
 from paranoid_install.runner import Runner
 from paranoid_install.signals import Interrupted, Signals
+from paranoid_install.survey import POLICY
 from tests.unit.samples import BLANK, Recorder, acting, failed, installing, machine_found, request
 
 _SCHEMA = Path(__file__).parents[2] / "docs/events.schema.json"
@@ -37,7 +38,11 @@ def plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
                     serial="", wwn="", model="")  # fmt: skip
     monkeypatch.setattr("paranoid_install.actions.disk.file_of_loop", lambda _device: image.path)
     root = str(tmp_path / "root")
-    return make(request(root=root, then="poweroff"), machine_found(image, memory=None))
+    modules = tmp_path / "modules"
+    modules.mkdir()
+    digests = {path: outside.digest(path) for path in (str(modules), POLICY)}
+    found = machine_found(image, memory=None, modules=str(modules), digests=digests)
+    return make(request(root=root, then="poweroff"), found)
 
 
 @pytest.fixture
@@ -247,6 +252,32 @@ def test_the_exit_code_answers_whether_the_disk_was_touched(
         engine.run(of(step), acting(Recorder())[0])
     assert caught.value.code == code
     assert log.lines == ["a", "undo a"]
+
+
+def test_what_nobody_has_foreseen_is_a_failed_step_too_and_its_traceback_is_kept() -> None:
+    log = Log()
+    step = Step("one", "", (log.action("a"), log.action("b", ZeroDivisionError("x"))), True)
+    with pytest.raises(StepError, match="this is a bug in paranoid-install") as caught:
+        engine.run(of(step), acting(Recorder())[0])
+    kept = Path(caught.value.log)
+    assert "ZeroDivisionError: x" in kept.read_text()
+    kept.unlink()
+    assert caught.value.code == 5
+    assert caught.value.as_data()["log"] == str(kept)
+    assert log.lines == ["a", "undo a"]
+
+
+def test_an_undo_that_fails_as_nobody_has_foreseen_keeps_no_other_from_its_turn() -> None:
+    log = Log()
+
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    stuck = replace(log.action("b"), undo=Probe("undo b", fail))
+    step = Step("one", "", (log.action("a"), stuck, log.action("c", failed("x"))), True)
+    with pytest.raises(StepError) as caught:
+        engine.run(of(step), acting(Recorder())[0])
+    assert (caught.value.code, log.lines) == (6, ["a", "b", "undo a"])
 
 
 def test_a_refusal_before_destruction_stays_a_refusal() -> None:

@@ -12,7 +12,7 @@ from paranoid_install.configured import Configured
 from paranoid_install.errors import Refusal, RefusedError
 from paranoid_install.keys import Accepts, Daemon
 from paranoid_install.layout import Firmware
-from paranoid_install.survey import Room, System
+from paranoid_install.systems import Room, System
 from paranoid_install.values import MIB, MemorySize
 from tests.unit.samples import BLANK, GIB, KEY, holding, machine_found, request, rsa
 

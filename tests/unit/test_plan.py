@@ -13,7 +13,7 @@ from paranoid_install.actions import BuildSystem, GenerateHostKey, Mount, Run
 from paranoid_install.disks import Disk
 from paranoid_install.layout import LOOP, Firmware
 from paranoid_install.plan import Plan, Step, make
-from paranoid_install.survey import System
+from paranoid_install.systems import System
 from tests.unit.samples import BLANK, KEY, holding, machine_found, request, rsa
 
 IMAGE = Disk(path="/tmp/x.img", size=BLANK.size, kind="image", signatures=())
@@ -52,6 +52,7 @@ def test_the_whole_plan_word_for_word(name: str, firmware: Firmware) -> None:
     keygen = "ssh-keygen -q -t {} -N  -C  -f /mnt/nix/persist/etc/ssh/ssh_host_{}_key"
     nixos_install = "nixos-install --root /mnt --no-root-passwd --no-channel-copy --system @SYSTEM@"
     binds = ("/etc/nixos", "/srv", "/var/lib", "/var/log")
+    away = "-exec rm --recursive --force {} +"
     grub = f"grub-install --target=i386-pc --boot-directory=/mnt/boot {device}"
     expected = [
         f"parted --script --align optimal {device} {BIOS_TABLE if bios else UEFI_TABLE}",
@@ -62,6 +63,10 @@ def test_the_whole_plan_word_for_word(name: str, firmware: Firmware) -> None:
         "mount --types tmpfs --options size=2G,mode=755 none /mnt",
         f"mount --types {boot_type} {vfat}{part}1 /mnt/boot",
         f"mount --types ext4 {part}2 /mnt/nix",
+        "find /mnt/boot -mindepth 1 -maxdepth 1 ! -name lost+found " + away,
+        "find /mnt/nix -mindepth 1 -maxdepth 1 ! -name lost+found ! ( -name store -type d ) "
+        + away,
+        "find /mnt/nix -mindepth 2 -maxdepth 2 -path */store/* -name .* " + away,
         *(f"mount --types none --options bind /mnt/nix/persist{b} /mnt{b}" for b in binds),
         "nixos-generate-config --root /mnt",
         "PYTHON-COPIES",

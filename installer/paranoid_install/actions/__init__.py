@@ -20,6 +20,7 @@ from paranoid_install.actions.disk import (
     WaitForNodes,
 )
 from paranoid_install.actions.files import (
+    CheckFiles,
     CloseJournal,
     KeepJournal,
     PatchHardware,
@@ -42,6 +43,7 @@ __all__ = [
     "BuildSystem",
     "CheckDisk",
     "CheckFileSystem",
+    "CheckFiles",
     "CheckInstalled",
     "CloseJournal",
     "CopyClosure",

@@ -13,7 +13,7 @@ from paranoid_install.disks import Disk
 from paranoid_install.errors import CommandFailed, InstallError, Refusal, RefusedError
 from paranoid_install.held import changed, file_of_loop
 from paranoid_install.layout import LOOP
-from paranoid_install.past import TABLE
+from paranoid_install.past import SEQUENCE, TABLE
 from paranoid_install.selection import Needs, refusals
 from paranoid_install.survey import as_it_is
 
@@ -84,19 +84,23 @@ class ShareDisk(Passing):
 
 @dataclass(frozen=True)
 class CreateImage(Plain):
-    """Make a sparse image file of `size` bytes. It is kept when the run fails."""
+    """Make a sparse image file of `size` bytes, for root alone: it will hold private keys.
+
+    One that is there keeps its mode. It is kept when the run fails.
+    """
 
     path: str
     size: int
 
     @property
     def line(self) -> str:
-        return shlex.join(["truncate", f"--size={self.size}", self.path])
+        return f"(umask 077; {shlex.join(['truncate', f'--size={self.size}', self.path])})"
 
     def apply(self, machine: Machine) -> None:
         if self.path not in machine.held:
             # What took the name since it was looked at is somebody else's.
-            with Path(self.path).open("xb"):
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with os.fdopen(os.open(self.path, flags, 0o600), "wb"):
                 machine.held[self.path] = machine.hold(self.path)
         machine.held[self.path].check()
         os.truncate(f"/proc/self/fd/{machine.held[self.path].descriptor}", self.size)
@@ -131,6 +135,7 @@ class AttachLoop(Passing):
             machine.runner.run("losetup", "--detach", device)
             raise
         machine.learn(LOOP, device)
+        machine.learn(SEQUENCE, _sequence(device))
 
     def _hold(self, machine: Machine, device: str) -> None:
         """Keep the device, once it is seen to have the file that is held."""
@@ -172,11 +177,13 @@ class DetachLoop(Passing):
         return f"losetup --detach {LOOP}"
 
     def in_effect(self, machine: Machine) -> bool:
-        """Whether a device belongs to this file: the one noted; its number may be another's by now.
+        """Whether a device belongs to this file: the one noted, attached as it was then.
 
         A run that was killed before it noted one may have attached it all the same.
         """
-        return self._attached(machine.facts.get(LOOP, "")) != ""
+        device = self._attached(machine.facts.get(LOOP, ""))
+        noted = machine.facts.get(SEQUENCE)
+        return device != "" and (noted is None or noted == _sequence(device))
 
     def apply(self, machine: Machine) -> None:
         if LOOP not in machine.facts:
@@ -196,6 +203,14 @@ class DetachLoop(Passing):
                 continue
             if file == self.path:
                 return f"/dev/{node.parents[1].name}"
+        return ""
+
+
+def _sequence(device: str) -> str:
+    """The number of a disk that no other has in this boot; empty before Linux 5.15."""
+    try:
+        return Path(f"/sys/class/block/{Path(device).name}/diskseq").read_text().strip()
+    except OSError:
         return ""
 
 

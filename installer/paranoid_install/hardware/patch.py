@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paranoid_install import nixlang
+from paranoid_install import nixlang, outside
 from paranoid_install.hardware import tree
 from paranoid_install.hardware.errors import HardwareError
 from paranoid_install.hardware.tree import Entry
@@ -46,7 +46,7 @@ class _Edit:
 def read(path: Path) -> str:
     """The text of a hardware-configuration.nix. Raises HardwareError for what is not UTF-8."""
     try:
-        return path.read_bytes().decode()
+        return outside.read_text(path)
     except UnicodeDecodeError as error:
         raise HardwareError(f"is not UTF-8 (byte {error.start})") from None
 

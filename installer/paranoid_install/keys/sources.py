@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from paranoid_install import outside
 from paranoid_install.keys.accepts import Accepts
 from paranoid_install.keys.daemon import Daemon
 from paranoid_install.keys.line import TYPES, is_nothing, parse
 from paranoid_install.keys.options import judge
 
-_READ_LIMIT = 1024 * 1024
 _WORDS = "|".join(map(re.escape, (*TYPES, "ssh-dss", "-----BEGIN", "-cert-v01@openssh.com")))
 _A_KEY = re.compile(rf"(?:{_WORDS})[ \t]")
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
@@ -62,17 +62,12 @@ def read(value: str, now: datetime | None = None) -> Found:
 
 def _content(path: Path) -> bytes:
     try:
-        # What is no file may have no end, or wait for a writer for ever.
-        if path.exists() and not path.is_file():
-            raise ValueError(f"{path} is no regular file; give the public key itself")
-        with path.open("rb") as file:
-            data = file.read(_READ_LIMIT + 1)
-    except OSError as error:
-        problem = f"is neither an ssh public key nor a file ({error.strerror})"
+        return outside.read(path)
+    except (OSError, ValueError) as error:
+        # A name with a null byte in it is a ValueError.
+        reason = getattr(error, "strerror", None) or "not text"
+        problem = f"is neither an ssh public key nor a file ({reason})"
         raise ValueError(f"{str(path)[:60]!r} {problem}") from None
-    if len(data) > _READ_LIMIT:
-        raise ValueError(f"{path} has more than {_READ_LIMIT} bytes; that is no list of keys")
-    return data
 
 
 def in_text(text: str, now: datetime | None = None) -> Found:
@@ -165,7 +160,6 @@ def _files_of(directory: Path) -> Iterator[tuple[str, str]]:
 def _as_sshd_reads(file: Path) -> str:
     """With a byte order mark, if there is one: sshd takes no line that begins with it."""
     try:
-        with file.open("rb") as stream:
-            return stream.read(_READ_LIMIT).decode("utf-8", errors="replace")
+        return outside.read(file).decode(errors="replace")
     except OSError:  # not there, or not for us: no key known from it
         return ""
