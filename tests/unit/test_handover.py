@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from paranoid_install import disks, handover, record
+from paranoid_install import contents, disks, handover, record
 from paranoid_install.disks import Disk, Signature
 from paranoid_install.errors import Refusal, RefusedError
 from paranoid_install.layout import layout
@@ -28,8 +28,8 @@ class Machine:
         self.records: dict[str, Any] = {}
         self.tables: dict[str, str] = {}
         monkeypatch.setattr(disks, "scan", lambda: tuple(self.disks))
-        monkeypatch.setattr(disks, "probe", lambda _runner, disk, _parts: disk)
-        monkeypatch.setattr(disks, "table_id", lambda _runner, path: self.tables.get(path, ""))
+        monkeypatch.setattr(contents, "probe", lambda _runner, disk, _parts: disk)
+        monkeypatch.setattr(contents, "table_id", lambda _runner, path: self.tables.get(path, ""))
         monkeypatch.setattr(
             record, "text_on", lambda _runner, device, *_: self.records.get(device, "")
         )

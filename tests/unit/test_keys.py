@@ -174,7 +174,7 @@ def test_what_a_file_holds_beside_good_keys_is_told(tmp_path: Path) -> None:
             "holds no ssh public key that opens a shell: .* is a damaged",
         ),
         ("-----BEGIN OPENSSH PRIVATE KEY-----\n", "is a private key"),
-        ("x" * (1024 * 1024 + 1), "that is no list of keys"),
+        ("x" * (1024 * 1024 + 1), "nor a file .has more than 1048576 bytes"),
     ],
 )
 def test_a_file_without_good_keys(tmp_path: Path, content: str, problem: str) -> None:
