@@ -17,8 +17,9 @@ _ROOT = Path(__file__).parents[2]
 _TOOLS = ("parted", "mkfs.ext4", "mkfs.vfat", "mount", "umount", "losetup", "partx", "wipefs",
           "blkid", "nixos-generate-config", "nixos-install", "ssh-keygen", "grub-install", "cp",
           "sync", "install", "rm", "mkpasswd", "systemctl", "udevadm", "debugfs",
-          "nix-store")  # fmt: skip
-_PROBES = {"wipefs --no-act", "blkid --probe", "debugfs -R"}
+          "nix-store", "nix-build", "nix-instantiate", "modprobe")  # fmt: skip
+_PROBES = {"wipefs --no-act", "blkid --probe", "debugfs -R", "nix-instantiate --find-file",
+           "modprobe --dry-run"}  # fmt: skip
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the program asks for it")
 
