@@ -12,6 +12,9 @@ let
 
   cfg = config.paranoid.ec2;
   policy = import ../nix/lib/policy.nix;
+  keys = import ../nix/lib/keys.nix;
+  judged = import ../nix/lib/access.nix { inherit policy; } config;
+  inherit (judged) accepts;
   label = "/dev/disk/by-label/${policy.layout.nix.label}";
 
   # Link-local addresses of the instance metadata service and of the time service
@@ -62,6 +65,17 @@ in
 
     networking.timeServers = [ time ];
 
+    assertions = [
+      {
+        assertion = cfg.keysFromMetadata -> judged.rootReadsDisk;
+        message = ''
+          paranoid.ec2.keysFromMetadata: the keys of the instance are root's, and root does not get in
+          with them: ${judged.why}. Let root in (services.openssh.settings.PermitRootLogin), and
+          sshd read ${policy.layout.persist.authorizedKeys}.
+        '';
+      }
+    ];
+
     paranoid.amnesia.keysFrom = lib.mkIf cfg.keysFromMetadata "the instance metadata service";
 
     # A volume is larger than the image that it was made from.
@@ -94,8 +108,13 @@ in
       wantedBy = [ "multi-user.target" ];
       wants = [ "network-online.target" ];
       after = [ "network-online.target" ];
-      path = [ pkgs.curl ];
+      path = [
+        pkgs.curl
+        pkgs.openssh
+      ];
       serviceConfig = {
+        # Where nobody can log in, the console is all that can be read from outside.
+        StandardError = "journal+console";
         Type = "oneshot";
         RemainAfterExit = true;
         NoNewPrivileges = true;
@@ -113,19 +132,14 @@ in
           metadata.ipv6
         ];
       };
-      script = ''
-        fetch() {
-          curl --fail --silent --show-error --retry 5 --retry-connrefused --max-time 10 "$@"
-        }
-        keys_of() {
-          token=$(fetch --request PUT --header "X-aws-ec2-metadata-token-ttl-seconds: 60" "$1/api/token") || return
-          fetch --header "X-aws-ec2-metadata-token: $token" "$1/meta-data/public-keys/0/openssh-key"
-        }
+      environment = {
+        KEYS = "${policy.layout.persist.authorizedKeys}/root";
         # The second for instances without an IPv4 address.
-        keys=$(keys_of http://${metadata.ipv4}/latest || keys_of "http://[${metadata.ipv6}]/latest")
-        test -n "$keys"
-        printf '%s\n' "$keys" > ${policy.layout.persist.authorizedKeys}/root
-      '';
+        METADATA = "http://${metadata.ipv4}/latest http://[${metadata.ipv6}]/latest";
+        TYPES = toString (keys.typesOf accepts);
+        RSA_BITS = toString accepts.rsaBits;
+      };
+      script = builtins.readFile ./ec2-keys;
     };
 
     systemd.tmpfiles.settings.paranoid-ec2 = lib.mkIf cfg.keysFromMetadata {

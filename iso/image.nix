@@ -12,6 +12,7 @@ let
 
   cfg = config.paranoid.image;
   policy = import ../nix/lib/policy.nix;
+  keys = import ../nix/lib/keys.nix;
   toml = pkgs.formats.toml { };
 
   withDirectory =
@@ -43,8 +44,6 @@ let
         ANSWERS = "/etc/paranoid/answers.toml";
         WHEN_INSTALLED = cfg.whenInstalled;
         WHEN_REFUSED = cfg.whenRefused;
-        NIX_LABEL = policy.layout.nix.label;
-        RECORD = lib.removePrefix "${policy.layout.nix.mountPoint}/" policy.layout.persist.record;
       }
     )
   );
@@ -153,6 +152,23 @@ let
       toHashFormat = "sri";
     };
 
+  accepts = keys.ofSettings (import ../nix/lib/sshd.nix {
+    inherit policy;
+    inherit (cfg) olderKeys;
+  }).settings;
+
+  # The keys of an entry; null where it has none, or more than one source, or they are yet to come.
+  linesOf =
+    entry:
+    if entry.key != null && entry.file == null then
+      [ entry.key ]
+    else if entry.file != null && entry.key == null && entry.url == null then
+      keys.linesOf (builtins.readFile entry.file)
+    else
+      null;
+  reasonsOf =
+    entry: map (line: "${keys.shown line}: ${toString (keys.refusal accepts line)}") (linesOf entry);
+
   keyAssertions = entry: [
     {
       assertion = lib.count (source: source != null) [
@@ -168,6 +184,16 @@ let
         paranoid.image.sshKeys: ${toString entry.url} has no hash. Keys that are fetched without
         one are whatever that address serves on the day of the build. Fetch them once with
         scripts/build-iso --github-user, or set `hash'.
+      '';
+    }
+    {
+      # What is yet to be fetched is judged by the installer.
+      assertion = linesOf entry == null || lib.any (line: keys.refusal accepts line == null) (linesOf entry);
+      message = ''
+        paranoid.image.sshKeys: ${if entry.file != null then toString entry.file else "the key"} lets
+        nobody in: ${lib.concatStringsSep "; " (reasonsOf entry)}. Give another key, made with
+        ssh-keygen -t ed25519, or say paranoid.image.olderKeys as the systems do with
+        paranoid.sshd.olderKeys.
       '';
     }
     {
@@ -247,6 +273,17 @@ in
       '';
     };
 
+    olderKeys = mkOption {
+      type = types.listOf (types.enum (lib.attrNames policy.sshd.older));
+      default = [ ];
+      example = [ "rsa-2048" ];
+      description = ''
+        Kinds of keys that the systems to be installed take beside the policy's: what they say with
+        {option}`paranoid.sshd.olderKeys`. Why here as well: {option}`sshKeys` is judged when the
+        image is built, and a key that lets nobody in is refused.
+      '';
+    };
+
     rootPasswordHash = mkOption {
       type = types.nullOr types.str;
       default = null;
@@ -267,9 +304,9 @@ in
       default = "boot";
       example = "poweroff";
       description = ''
-        What happens on a machine whose disk carries an install record. `boot` starts the
-        system on the disk by kexec: firmware that prefers the medium would otherwise come back
-        to it for ever. It is never installed again.
+        What happens on a machine whose disk, the one that the answers mean, carries an install
+        record that names it. `boot` starts the system on the disk by kexec: firmware that prefers
+        the medium would otherwise come back to it for ever. It is never installed again.
       '';
     };
 

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-import traceback
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from paranoid_install import __version__
 from paranoid_install.cli_verify import app as verify
 from paranoid_install.cli_watch import watch
-from paranoid_install.errors import InstallError, StepError
+from paranoid_install.errors import InstallError, SpecError, StepError, keep_traceback
 from paranoid_install.signals import Interrupted, Signals
+from paranoid_install.ui.stream import failure, fill_the_standard_descriptors, lasting
+
+if TYPE_CHECKING:
+    from paranoid_install.journal import Journal
+    from paranoid_install.plan import Plan
 
 app = typer.Typer(
     name="paranoid-install",
@@ -28,6 +32,12 @@ app = typer.Typer(
 
 
 app.add_typer(verify, name="verify")
+
+_PRINTING = ("verify", "watch")
+"""Commands that deal with a standard output that fails themselves: it is what they are for."""
+
+_UMASK = 0o022
+"""What root makes is for others to read unless its own mode says less, and never to write."""
 
 
 def _version(value: bool) -> None:
@@ -174,6 +184,8 @@ def install(
     step failed, 7 another run is at work. The disk was changed: 5 a step failed, 6 and something
     is still mounted.
     """
+    if context.invoked_subcommand not in _PRINTING:
+        sys.stdout = lasting(sys.stdout)
     if context.invoked_subcommand is not None:
         return
     flags = {
@@ -212,8 +224,8 @@ def patch(
     """Patch what nixos-generate-config wrote on an installed machine, as the install did."""
     from paranoid_install.rewrite import patch_file  # noqa: PLC0415
 
-    changed = patch_file(file, tmpfs_size)
-    print(f"{file}: {'patched' if changed else 'already as it should be'}")
+    kept = patch_file(file, tmpfs_size)
+    print(f"{file}: {f'patched; the old one is {kept}' if kept else 'already as it should be'}")
 
 
 @app.command()
@@ -224,6 +236,7 @@ def status() -> None:
 
     for line in lines():
         print(printable(line))
+    _delivered()
 
 
 @app.command()
@@ -239,11 +252,34 @@ def clean(context: typer.Context) -> None:
     print("nothing of an earlier run is held")
 
 
+@app.command()
+def installed(
+    context: typer.Context,
+    answers: Annotated[str, typer.Option(metavar="FILE", help="As for an install.")] = "",
+) -> None:
+    """Tell which system boots from the disk that the request means, where it is installed already.
+
+    Prints the device of its store and the system in it. Ends with 3 where nothing is to be booted.
+    """
+    from paranoid_install.install import installed as look  # noqa: PLC0415
+
+    found = look(answers, context.obj)
+    print(found.device, found.toplevel, sep="\n")
+    _delivered()
+
+
 app.command()(watch)
 
 
 def main() -> int:
-    """Run the command line; the exit code answers whether the disk was touched."""
+    """Run the command line; the exit code answers whether the disk was touched.
+
+    Whatever becomes of the output, that is what it answers.
+    """
+    fill_the_standard_descriptors()
+    sys.stderr = lasting(sys.stderr)
+    # Once and for all: what a live system was started with is not known.
+    os.umask(_UMASK)
     signals = Signals()
     with signals.raised():
         try:
@@ -257,7 +293,7 @@ def main() -> int:
             _show(error)
             return error.code if isinstance(error, StepError) else error.exit_code
         except Exception as error:
-            _say(f"this is a bug in paranoid-install: {error!r}; see {_keep_traceback()}")
+            _say(f"this is a bug in paranoid-install: {error!r}; see {keep_traceback(error)}")
             return 1
     return 0
 
@@ -274,7 +310,9 @@ def _install(
     from paranoid_install import install as steps  # noqa: PLC0415
     from paranoid_install.journal import Journal  # noqa: PLC0415
     from paranoid_install.ui import is_screen  # noqa: PLC0415
+    from paranoid_install.ui import plain as lines  # noqa: PLC0415
     from paranoid_install.ui.jsonl import JsonLines  # noqa: PLC0415
+    from paranoid_install.ui.terminal import Terminals  # noqa: PLC0415
 
     journal = Journal()
     if as_json:
@@ -283,35 +321,48 @@ def _install(
     try:
         wanted = steps.read_spec(flags, answers)
         with ExitStack() as stack:
+            on_screen = not (as_json or plain) and is_screen(sys.stdout)
+            terminals = None
+            if wanted.generate_root_password and not (dry_run or on_screen):
+                terminals = Terminals(stack)
             prepared = steps.prepare(wanted, journal, signals, None if dry_run else stack)
-            if as_json and dry_run:
-                journal.emit("plan", **prepared.plan.as_data())
-            elif as_json:
-                steps.execute(wanted, prepared, journal, signals, _say)
-            elif plain or not is_screen(sys.stdout):
-                from paranoid_install.ui import plain as lines  # noqa: PLC0415
-
+            show: Callable[[str], None] = _say
+            if on_screen:
+                show = _on_screen(prepared.plan, journal, stack)
+            elif not as_json:
                 lines.show_plan(prepared.plan, sys.stdout)
                 journal.listeners.append(lines.Plain(sys.stdout))
-                if dry_run:
-                    steps.warn(prepared.plan, journal)
-                else:
-                    steps.execute(wanted, prepared, journal, signals, _say)
+            if not dry_run:
+                stack.callback(_tell_of_lost_output)
+                steps.execute(wanted, prepared, journal, signals, show, terminals or show)
+            elif as_json:
+                journal.emit("plan", **prepared.plan.as_data())
             else:
-                from paranoid_install.ui import console  # noqa: PLC0415
-
-                screen = stack.enter_context(console.Screen())
-                screen.show_plan(prepared.plan)
-                journal.listeners.append(screen)
-                if dry_run:
-                    steps.warn(prepared.plan, journal)
-                else:
-                    steps.execute(wanted, prepared, journal, signals, screen.show)
+                steps.warn(prepared.plan, journal)
+        if dry_run:
+            _delivered()
     except InstallError as error:
         # What fails later is among the run's own events already.
         if as_json and prepared is None:
             journal.emit("error", **error.as_data())
         raise
+
+
+def _on_screen(plan: Plan, journal: Journal, stack: ExitStack) -> Callable[[str], None]:
+    from paranoid_install.ui import console  # noqa: PLC0415
+
+    screen = stack.enter_context(console.Screen())
+    screen.show_plan(plan)
+    journal.listeners.append(screen)
+    return screen.show
+
+
+def _tell_of_lost_output() -> None:
+    from paranoid_install.journal import RUN_JOURNAL  # noqa: PLC0415
+
+    reason = failure(sys.stdout)
+    if reason:
+        _say(f"warning: standard output failed ({reason}); all of it is in {RUN_JOURNAL}")
 
 
 def _one(value: str) -> tuple[str, ...]:
@@ -323,14 +374,14 @@ def _say(*lines: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
+def _delivered() -> None:
+    """See that what was printed is whole, where nothing else was asked for. Raises SpecError."""
+    reason = failure(sys.stdout)
+    if reason:
+        raise SpecError("standard output", f"could not be written ({reason})", "give another")
+
+
 def _show(error: InstallError) -> None:
     from paranoid_install.ui import clean  # noqa: PLC0415
 
     _say(*(clean(line) for line in error.report()))
-
-
-def _keep_traceback() -> str:
-    descriptor, path = tempfile.mkstemp(prefix="paranoid-install-", suffix=".log")
-    with os.fdopen(descriptor, "w") as file:
-        traceback.print_exc(file=file)
-    return path

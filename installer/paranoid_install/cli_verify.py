@@ -40,6 +40,15 @@ def verify(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a report in HTML, too.")
     ] = None,
+    profile: Annotated[
+        str, typer.Option(metavar="NAME", help="Answer the rules of a profile instead: stig.")
+    ] = "",
+    ckl: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the profile as a checklist, too.")
+    ] = None,
+    oscal: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the profile in OSCAL, too.")
+    ] = None,
 ) -> None:
     """Check a machine against the policy. Changes nothing.
 
@@ -51,8 +60,10 @@ def verify(
     from paranoid_install.ui import findings  # noqa: PLC0415
     from paranoid_install.verify.command import VerifyOptions, run  # noqa: PLC0415
 
-    options = VerifyOptions(root, fail_on, baseline, as_json, sarif, junit, html, ephemeral)
-    raise typer.Exit(run(options, ShRunner(shield=context.obj.shield), findings))
+    options = VerifyOptions(
+        root, fail_on, baseline, as_json, sarif, junit, html, ephemeral, profile, ckl, oscal
+    )
+    raise typer.Exit(run(options, ShRunner(shield=context.obj.shield, cautious=True), findings))
 
 
 @app.command("diff")

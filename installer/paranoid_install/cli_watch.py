@@ -13,11 +13,17 @@ from paranoid_install.signals import Interrupted, Signals
 def watch(
     context: typer.Context,
     source: Annotated[
-        str,
-        typer.Argument(help="Where audit records come from: journal, - (standard input), a file."),
-    ] = "journal",
+        list[str] | None,
+        typer.Argument(
+            help="Where audit records come from: journal, - (standard input), a file. [default:"
+            " journal] After --replay: further files."
+        ),
+    ] = None,
     replay: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Read a file once instead.")
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Read files once instead, in this order (.gz, .xz, .bz2)."
+        ),
     ] = None,
     allow_path: Annotated[
         list[str] | None, typer.Option(metavar="PATH", help="Let programs below this path pass.")
@@ -54,15 +60,19 @@ def watch(
 ) -> None:
     """Report programs that were started from outside /nix/store, from audit records.
 
-    Exit codes: 0 stopped, or nothing found; 8 the file replayed holds findings; 4 the stream
-    ended by itself.
+    Exit codes: 0 stopped, or nothing found; 8 the files replayed hold findings; 4 they could not
+    all be read, or the stream ended by itself.
     """
+    from paranoid_install.errors import SpecError  # noqa: PLC0415
     from paranoid_install.runner import ShRunner  # noqa: PLC0415
     from paranoid_install.watch.command import WatchOptions, run  # noqa: PLC0415
 
+    named = source or []
+    if not replay and len(named) > 1:
+        raise SpecError(named[1], "only one source can be watched", "name one, or use --replay")
     options = WatchOptions(
-        source=source,
-        replay=replay,
+        source=named[0] if named and not replay else "journal",
+        replay=(*replay, *map(Path, named)) if replay else (),
         allow_paths=tuple(allow_path or ()),
         allow_units=tuple(allow_unit or ()),
         to_journal=to_journal,
@@ -78,7 +88,7 @@ def watch(
     )
     signals: Signals = context.obj
     try:
-        code = run(options, ShRunner(shield=signals.shield))
+        code = run(options, ShRunner(shield=signals.shield, cautious=True))
     except Interrupted:
         # To be stopped is how a watch ends.
         code = 0

@@ -13,7 +13,11 @@ STATE_VERSION = "26.05"
 
 @dataclass(frozen=True)
 class Host:
-    """What differs from machine to machine. `boot_device` is where GRUB goes on BIOS."""
+    """What differs from machine to machine. `boot_device` is where GRUB goes on BIOS.
+
+    An image starts on machines other than the one that makes it. `keys_on_disk` and `password` say
+    what lets root in that stands in no configuration.
+    """
 
     hostname: str
     tmpfs_size: str
@@ -21,6 +25,9 @@ class Host:
     boot_device: str
     authorized_keys: str
     system: str = ""
+    is_image: bool = False
+    keys_on_disk: bool = True
+    password: bool = False
 
 
 def configuration(host: Host) -> str:
@@ -41,8 +48,12 @@ def configuration(host: Host) -> str:
     if not host.system:
         # Else nobody could rebuild it: there is no other machine that knows of this one.
         settings["paranoid.nix.buildOnMachine"] = "true"
+    if host.is_image:
+        # The generator knows what this machine's disk hangs on, not what the image's will.
+        settings["hardware.enableAllHardware"] = "true"
     if host.firmware == "bios":
         settings["paranoid.boot.device"] = nixlang.string(host.boot_device)
+    settings |= _ways_in(host)
     settings["system.stateVersion"] = nixlang.string(STATE_VERSION)
     lines = "".join(f"  {name} = {value};\n" for name, value in settings.items())
     return (
@@ -53,3 +64,17 @@ def configuration(host: Host) -> str:
         "  imports = [\n    ./hardware-configuration.nix\n    ./paranoid\n  ];\n\n"
         f"{lines}}}\n"
     )
+
+
+def _ways_in(host: Host) -> dict[str, str]:
+    """What `paranoid.access` cannot see: it would refuse the configuration, after the wipe."""
+    ways = {}
+    if not host.keys_on_disk and not host.password and not host.system:
+        # Asked for with --skip-login-check. A system built elsewhere has a way in of its own, and
+        # what would lose it is better refused.
+        ways["paranoid.access.enable"] = "false"
+    if host.keys_on_disk:
+        ways["paranoid.access.keysOnDisk"] = nixlang.strings(("root",))
+    if host.password:
+        ways["paranoid.access.console"] = "true"
+    return ways

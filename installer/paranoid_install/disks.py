@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import json
 import os
 import re
 import stat
@@ -13,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from paranoid_install.errors import CommandFailed
+from paranoid_install.held import Identity, file_of_loop, identity_of
 from paranoid_install.mounts import MountEntry, mount_table, swap_devices
 from paranoid_install.runner import Runner
 
 _SECTOR = 512
-_PROBE = 4096
 _CLASS = Path("/sys/class/block")
 _MEMORY_MODULE = 256 * 1024**2
 
@@ -38,9 +36,14 @@ class Disk:
     `size` is in bytes. `kind` is `disk`, `partition`, `image`, or what the kernel calls a device
     that is neither (`loop`, `dm`, `md`, `cdrom`, `ram` …). `mounted` are mount points, `holders`
     names of what is stacked on it; both with its partitions'. `live` says why the running system
-    depends on it. `signatures` is None when they were not read; `installed` says when
-    paranoid-install has put a system there, `left_over` that all it holds is what a run that was
-    cut off has made.
+    depends on it, `below` are names of what it stands on, `held_as` says
+    of the holders what they are and how to let go. `label_serial` is the serial that is printed on
+    a SCSI disk where udev's own is its WWN. `sector` is the logical one, in bytes; `zoned` the
+    kernel's word for the zones. `signatures` is None when they were not
+    read; `installed` says when paranoid-install has put a system there, `left_over` that all it
+    holds is what a run that was cut off has made, `data` where there is something though no
+    signature was found. `identity` is what tells it from any other that takes its name; None for
+    an image file that is not there yet.
     """
 
     path: str
@@ -60,6 +63,14 @@ class Disk:
     signatures: tuple[Signature, ...] | None = None
     installed: str = ""
     left_over: bool = False
+    data: str = ""
+    below: tuple[str, ...] = ()
+    label_serial: str = ""
+    removable: bool = False
+    sector: int = 512
+    zoned: str = "none"
+    held_as: tuple[str, ...] = ()
+    identity: Identity | None = None
 
     @property
     def token(self) -> str:
@@ -85,7 +96,23 @@ def scan() -> tuple[Disk, ...]:
         size = _number(device, "size") * _SECTOR
         if size:
             disks.append(_describe(device, size, mounts, swaps, live))
-    return tuple(disks)
+    return tuple(replace(d, links=own_links(d, disks)) for d in disks)
+
+
+def own_links(disk: Disk, disks: Iterable[Disk]) -> tuple[str, ...]:
+    """The links that lead to this disk and are claimed by no other.
+
+    Of two disks with one serial udev lets the link lead to either, and may change its mind.
+    """
+    others = {link for d in disks if d.path != disk.path for link in d.links}
+    return tuple(link for link in disk.links if link not in others and _leads_to(link, disk.path))
+
+
+def _leads_to(link: str, node: str) -> bool:
+    try:
+        return resolve(link) == node
+    except OSError:
+        return False
 
 
 def image(path: str, size: int) -> Disk:
@@ -98,6 +125,7 @@ def image(path: str, size: int) -> Disk:
         kind="image",
         read_only=exists and not os.access(path, os.W_OK),
         holders=tuple(_loops_of(file)) if exists else (),
+        identity=identity_of(path) if exists else None,
     )
 
 
@@ -110,55 +138,6 @@ def resolve(path: str) -> str:
     if not stat.S_ISBLK(real.stat().st_mode):
         raise OSError(f"{path} is not a block device")
     return str(real)
-
-
-def probe(runner: Runner, disk: Disk, parts: Iterable[str] = ()) -> Disk:
-    """The disk with its signatures and the signatures of its partitions `parts` (device nodes).
-
-    wipefs(8) and blkid(8) report a disk whose first sector cannot be read as blank, so both
-    ends are read here first. Raises CommandFailed.
-    """
-    if disk.kind == "image" and not Path(disk.path).exists():
-        return replace(disk, signatures=())
-    unreadable = _unreadable(disk)
-    if unreadable:
-        return replace(disk, unreadable=unreadable)
-    try:
-        if not (disk.mounted or disk.swap or disk.holders) and _is_claimed(disk.path):
-            disk = replace(disk, holders=("the kernel",))
-    except OSError as error:  # it went away between the two looks
-        return replace(disk, unreadable=error.strerror or str(error))
-    result = runner.run("wipefs", "--no-act", "--json", disk.path, *parts)
-    if not result.stdout.strip():
-        # Some versions print nothing for a blank disk; blkid says so by its exit code, 2.
-        runner.run("blkid", "--probe", disk.path, ok=(2,))
-        return replace(disk, signatures=())
-    return replace(disk, signatures=parse_wipefs(result.stdout, disk.path))
-
-
-def table_id(runner: Runner, path: str) -> str:
-    """The random id of the partition table on a disk, without a cache; empty where there is none.
-
-    Raises CommandFailed.
-    """
-    argv = ("blkid", "--probe", "--match-tag", "PTUUID", "--output", "value", path)
-    # blkid(8): 2 says that nothing was found.
-    return runner.run(*argv, ok=(0, 2)).stdout.strip()
-
-
-def parse_wipefs(text: str, path: str) -> tuple[Signature, ...]:
-    """Read `wipefs --json`. Raises CommandFailed for any other output: unknown is not blank."""
-    try:
-        rows = json.loads(text)["signatures"]
-        if not isinstance(rows, list):
-            raise TypeError("not a list")  # noqa: TRY301
-        return tuple(
-            Signature(str(r["device"]), str(r["type"]), str(r.get("label") or "")) for r in rows
-        )
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        argv = ("wipefs", "--no-act", "--json", path)
-        problem = f"printed what is not a list of signatures ({error})"
-        raise CommandFailed(argv, problem, 0, tuple(text.splitlines()[-20:])) from error
 
 
 def wait_for_nodes(runner: Runner, paths: tuple[str, ...], seconds: int = 15) -> None:
@@ -191,6 +170,24 @@ def partitions_of(disk: Disk, disks: Iterable[Disk]) -> tuple[str, ...]:
         for d in disks
         if d.kind == "partition" and re.fullmatch(re.escape(disk.path) + r"p?\d+", d.path)
     )
+
+
+def stacked_on(disk: Disk, disks: Iterable[Disk]) -> frozenset[str]:
+    """The device nodes of a disk, its partitions, and of what stands on these and on nothing else.
+
+    A volume group or an array with a member elsewhere is not the disk's own.
+    """
+    found = tuple(disks)
+    own = {disk.path, *partitions_of(disk, found)}
+    while True:
+        more = {
+            d.path
+            for d in found
+            if d.path not in own and d.below and own.issuperset(f"/dev/{name}" for name in d.below)
+        }
+        if not more:
+            return frozenset(own)
+        own |= more
 
 
 def memory() -> int:
@@ -245,7 +242,37 @@ def _describe(
         swap=tuple(sorted(nodes & swaps)),
         holders=tuple(sorted(h for n in children for h in _entries(_class(n) / "holders"))),
         live=next((live[n] for n in children if n in live), ""),
+        below=tuple(_entries(_class(name) / "slaves")),
+        label_serial=text("ID_SCSI_SERIAL"),
+        removable=_number(device, "removable") == 1,
+        sector=_number(device, "queue/logical_block_size") or _SECTOR,
+        zoned=_attribute(sys, "queue/zoned") or "none",
+        held_as=tuple(dict.fromkeys(w for n in children for w in _holders_in_words(_class(n)))),
+        identity=Identity(f"device {_dev_number(name)}", _number(device, "diskseq"), size),
     )
+
+
+def _holders_in_words(node: Path) -> list[str]:
+    """What stands on a device, down to the top, each with the command that lets go of it.
+
+    Device mapper's users begin their UUIDs with their name (LVM-, CRYPT-, mpath-).
+    """
+    found = []
+    for holder in _entries(node / "holders"):
+        above = _class(holder)
+        found += _holders_in_words(above)
+        name, uuid = _attribute(above, "dm/name"), _attribute(above, "dm/uuid")
+        if uuid.startswith("LVM-"):
+            # Two hyphens are one of the name's own; a single one parts group and volume.
+            group = re.split(r"(?<!-)-(?!-)", name)[0].replace("--", "-")
+            found.append(f"LVM's {name} ({holder}): vgchange --activate n {group}")
+        elif uuid.startswith("CRYPT-"):
+            found.append(f"the opened encryption {name} ({holder}): cryptsetup close {name}")
+        elif name:
+            found.append(f"the mapping {name} ({holder}): dmsetup remove {name}")
+        elif (above / "md").is_dir():
+            found.append(f"the RAID array {holder}: mdadm --stop /dev/{holder}")
+    return found
 
 
 def _kind(device: Any) -> str:
@@ -256,11 +283,12 @@ def _kind(device: Any) -> str:
         ("loop", "loop"), ("dm-", "device mapper"), ("md", "RAID array"), ("sr", "optical drive"),
         ("zram", "compressed memory"), ("ram", "memory disk"), ("fd", "floppy drive"),
         ("nbd", "network block device"), ("mtdblock", "flash memory"), ("drbd", "DRBD device"),
+        ("bcache", "bcache device"), ("zd", "ZFS volume"), ("rbd", "RADOS block device"),
     ):  # fmt: skip
         if name.startswith(prefix):
             return kind
-    # The boot areas of an eMMC are devices of their own.
-    return "eMMC boot area" if re.fullmatch(r"mmcblk\d+(boot\d+|rpmb)", name) else "disk"
+    # The boot and general purpose areas of an eMMC are devices of their own.
+    return "eMMC boot area" if re.fullmatch(r"mmcblk\d+(boot\d+|gp\d+|rpmb)", name) else "disk"
 
 
 def _transport(sys: Path) -> str:
@@ -313,41 +341,10 @@ def _mount_of(path: str, mounts: tuple[MountEntry, ...]) -> MountEntry | None:
 
 
 def _loops_of(file: Path) -> list[str]:
-    real = str(file.resolve())
-    return [
-        node.name
-        for node in sorted(_CLASS.iterdir())
-        if node.name.startswith("loop") and _attribute(node, "loop/backing_file") == real
-    ]
-
-
-def _unreadable(disk: Disk) -> str:
-    """Why the first or the last 4 KiB cannot be read; empty when they can."""
-    try:
-        with open(disk.path, "rb", buffering=0) as file:  # noqa: PTH123 - unbuffered on purpose
-            for offset in (0, max(0, disk.size - _PROBE)):
-                os.posix_fadvise(file.fileno(), offset, _PROBE, os.POSIX_FADV_DONTNEED)
-                read = len(os.pread(file.fileno(), min(_PROBE, disk.size), offset))
-                if read < min(_PROBE, disk.size):
-                    return f"only {read} bytes could be read at byte {offset}"
-    except OSError as error:
-        return error.strerror or str(error)
-    return ""
-
-
-def _is_claimed(path: str) -> bool:
-    """Whether the kernel holds the device or a part of it exclusively (open(2), O_EXCL).
-
-    Mounts of btrfs and ZFS have device numbers of their own, so the mount table does not show
-    which disks they are on; a member of a pool may be named nowhere at all.
-    """
-    try:
-        os.close(os.open(path, os.O_RDONLY | os.O_EXCL | os.O_CLOEXEC))
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        return True
-    return False
+    """The loop devices of a file, by its inode: it may have more names than one."""
+    number = identity_of(str(file)).number
+    attached = [n.name for n in sorted(_CLASS.glob("loop*")) if (n / "loop").is_dir()]
+    return [name for name in attached if file_of_loop(f"/dev/{name}") == number]
 
 
 def _class(name: str) -> Path:

@@ -13,7 +13,10 @@ InstallError        1  never raised itself
 
 from __future__ import annotations
 
+import os
 import shlex
+import tempfile
+import traceback
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -139,7 +142,10 @@ class CommandFailed(InstallError):
 
 
 class StepError(InstallError):
-    """A step failed. `exit_code` answers: was the disk touched, is anything of this run left?"""
+    """A step failed. `code` answers: was the disk touched, is anything of this run left?
+
+    `log` names the file with the traceback of a failure that nobody has foreseen.
+    """
 
     def __init__(
         self,
@@ -153,7 +159,11 @@ class StepError(InstallError):
         problem = str(cause)
         if isinstance(cause, CommandFailed):
             problem = f"{cause.command}: {cause.problem}"
+        foreseen = isinstance(cause, (InstallError, OSError))
+        if not foreseen:
+            problem = f"this is a bug in paranoid-install: {cause!r}"
         super().__init__(f"step {step}", problem)
+        self.log = "" if foreseen else keep_traceback(cause)
         self.step = step
         self.cause = cause
         self.touched = touched
@@ -175,6 +185,7 @@ class StepError(InstallError):
         return [
             *super().report(),
             *(f"  | {line}" for line in self.tail),
+            *([f"  the traceback is in {self.log}"] if self.log else []),
             f"  the disk was {state}",
             *(f"  still held: {line}" for line in self.unreleased),
         ]
@@ -185,5 +196,20 @@ class StepError(InstallError):
             "step": self.step,
             "touched": self.touched,
             "tail": list(self.tail),
+            "log": self.log,
             "unreleased": list(self.unreleased),
         }
+
+
+def keep_traceback(error: BaseException) -> str:
+    """Write a traceback to a new file, readable by its owner alone; its path, or why there is none.
+
+    Without one the failure is still told, with its own exit code.
+    """
+    try:
+        descriptor, path = tempfile.mkstemp(prefix="paranoid-install-", suffix=".log")
+        with os.fdopen(descriptor, "w", errors="backslashreplace") as file:
+            traceback.print_exception(error, file=file)
+    except OSError as full:
+        return f"no file ({full.strerror or full})"
+    return path

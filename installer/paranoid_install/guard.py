@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
+from paranoid_install import keys
+from paranoid_install.configured import Configured
+from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError
 from paranoid_install.selection import refusals
 from paranoid_install.spec import InstallSpec, default_tmpfs_size
 from paranoid_install.survey import MINIMUM_ROOT, Survey, needs_of
+from paranoid_install.systems import System
 from paranoid_install.values import MIB, MemorySize, human
 
 _BYTES_PER_INODE = 16384
@@ -27,6 +31,7 @@ def check(spec: InstallSpec, found: Survey) -> None:
     if disk:
         raise RefusedError(found.disk.path, disk)
     rest = tuple(_root(spec, found)) + tuple(_memory(spec, found)) + tuple(_system(spec, found))
+    rest += tuple(_boot_name(spec, found)) + found.will_fail
     rest += tuple(_room(spec, found)) + tuple(_boot_room(found)) + tuple(_clock(found))
     if rest:
         raise RefusedError(spec.root if rest[0].code == "root" else "this install", rest)
@@ -51,6 +56,48 @@ def check_hash(now: str, approved: str) -> None:
         raise RefusedError("--plan-hash", (Refusal("plan-changed", problem, remedy),))
 
 
+def stable_name(disk: Disk) -> str:
+    """A name for the disk that means no other at the next boot: by-id, else by-path, else its own.
+
+    A loop device or another that udev gives no links to keeps the kernel's name.
+    """
+    for kind in ("/dev/disk/by-id/", "/dev/disk/by-path/"):
+        for link in disk.links:
+            if link.startswith(kind):
+                return link
+    return disk.path
+
+
+def warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
+    """What speaks against the request and is no reason to refuse it, in sentences."""
+    parts = found.layout.partitions
+    if found.system is not None and found.system.declared is None:
+        yield (
+            f"{found.system.path} does not say which layout it expects: it must find "
+            f"{' and '.join(f'{p.mount_point} by the label {p.label}' for p in parts)}"
+        )
+    if found.system is not None and spec.config:
+        yield "the configuration given goes into /etc/nixos; what is installed is the system given"
+    yield from found.unchecked
+    yield from _left_keys(spec, found)
+    if spec.flake:
+        yield f"the plan's hash does not cover what {spec.flake} holds; name it by its revision"
+    elif found.system is None:
+        yield "the plan's hash does not cover the nixpkgs that the system is built from"
+    if spec.skip_login_check:
+        yield "nobody has checked that anyone can log in afterwards"
+
+
+def _left_keys(spec: InstallSpec, found: Survey) -> Iterator[str]:
+    """Each key that was given, or stood ready, and will not let its holder in."""
+    whose = "" if spec.ssh_keys else "not taken over from this machine's root: "
+    ignored = spec.ssh_keys_left if spec.ssh_keys else found.live_left
+    for sentence in (*ignored, *ssh_keys(spec, found).left):
+        yield f"{whose}{sentence}"
+    if found.system is not None:
+        yield from (f"{found.system.path}: {sentence}" for sentence in found.system.left)
+
+
 def tmpfs_size(spec: InstallSpec, found: Survey) -> MemorySize:
     """The size of the volatile root: as asked for, else as the system says, else the policy's."""
     if spec.tmpfs_size is not None:
@@ -60,9 +107,21 @@ def tmpfs_size(spec: InstallSpec, found: Survey) -> MemorySize:
     return default_tmpfs_size()
 
 
-def ssh_keys(spec: InstallSpec, found: Survey) -> tuple[str, ...]:
-    """The keys that go onto the persist root: those given, else those of the live root account."""
-    return spec.ssh_keys or found.live_keys
+def ssh_keys(spec: InstallSpec, found: Survey) -> keys.Found:
+    """The keys that go onto the persist root: those given, else those of the live root account.
+
+    `keys` are those that the new machine's sshd takes; `left` says of each other why not.
+    """
+    return keys.opening(spec.ssh_keys or found.live_keys, accepts(found))
+
+
+def accepts(found: Survey) -> keys.Accepts:
+    """The kinds of keys that the sshd of the new machine takes, as far as that is known."""
+    if found.system is not None and found.system.daemon is not None:
+        return found.system.daemon.accepts
+    if found.configured is not None and found.configured.accepts is not None:
+        return found.configured.accepts
+    return keys.of_policy()
 
 
 def _root(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
@@ -108,6 +167,22 @@ def _system(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
         yield Refusal("modules", problem, remedy)
 
 
+def _boot_name(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
+    """The default configuration names GRUB's disk: a name that may lead to another will not do."""
+    disk = found.disk
+    built_here = not (spec.config or spec.flake)
+    if found.layout.firmware != "bios" or disk.kind != "disk" or not built_here:
+        return
+    if stable_name(disk) == disk.path:
+        problem = (
+            f"{disk.path} has no stable name of its own: no link in /dev/disk/by-id or by-path "
+            "leads to it and to no other disk, and GRUB would be updated on whichever disk has "
+            "its name then"
+        )
+        remedy = 'detach its twin, or give --config with paranoid.boot.device = "nodev"'
+        yield Refusal("boot-name", problem, remedy)
+
+
 def _room(_spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
     if found.room is None:
         return
@@ -149,23 +224,84 @@ def _clock(found: Survey) -> Iterator[Refusal]:
     yield Refusal("clock", problem, "set it, for example with timedatectl set-time")
 
 
+_REMEDY = "give --ssh-key or --generate-root-password"
+_ANOTHER_KEY = "give another key, made with ssh-keygen -t ed25519"
+
+
 def _login(spec: InstallSpec, found: Survey) -> Iterator[Refusal]:
-    if spec.skip_login_check or spec.generate_root_password or spec.root_password_hash_file:
+    if spec.skip_login_check:
         return
-    remedy = "give --ssh-key or --generate-root-password"
     if found.system is not None:
-        declared = found.system.declared or {}
-        reads_ours = declared.get("authorizedKeysDirectory") and ssh_keys(spec, found)
-        if not (found.system.keys or reads_ours or declared.get("keysFrom")):
-            problem = f"{found.system.path} holds no ssh key, and none was given that it would read"
-            yield Refusal("lock-out", problem, remedy)
-    elif spec.config:
-        if not found.config_has_keys:
-            problem = f"no ssh public key stands in any file of {spec.config}"
-            yield Refusal("lock-out", problem, "put one there, or say --skip-login-check")
-    elif spec.flake:
-        problem = f"what {spec.flake} lets in is not known before it is built"
-        yield Refusal("lock-out", problem, "say --skip-login-check if it has your key or password")
-    elif not ssh_keys(spec, found):
-        problem = "no ssh key was given, and root on this machine has none"
-        yield Refusal("lock-out", problem, remedy)
+        yield from _login_of_system(spec, found, found.system)
+    elif found.configured is not None:
+        yield from _login_of_configuration(spec, found, found.configured)
+    elif not has_password(spec):
+        public = ssh_keys(spec, found)
+        reasons = public.left or (() if spec.ssh_keys else found.live_left)
+        if not public.keys and reasons:
+            admits = "or a configuration whose paranoid.sshd.olderKeys admits this kind"
+            yield _lock_out(reasons, f"{_ANOTHER_KEY}, {admits}")
+        elif not public.keys:
+            yield _lock_out(("no ssh key was given, and root on this machine has none",), _REMEDY)
+
+
+def _login_of_system(spec: InstallSpec, found: Survey, system: System) -> Iterator[Refusal]:
+    declared = system.declared or {}
+    if system.keys or declared.get("keysFrom"):
+        return
+    if has_password(spec) and declared.get("passwordsDirectory"):
+        return
+    public = ssh_keys(spec, found)
+    closed = _ignores_ours(system)
+    if public.keys and not closed:
+        return
+    reasons = (*system.left, *public.left)
+    if public.keys:
+        yield _lock_out((*reasons, closed), "build it so that it lets you in")
+    elif reasons:
+        admits = "or build it with paranoid.sshd.olderKeys if that admits this kind"
+        yield _lock_out(reasons, f"{_ANOTHER_KEY}, {admits}")
+    else:
+        problem = f"{system.path} holds no ssh key, and none was given that it would read"
+        yield _lock_out((problem,), _REMEDY)
+
+
+def _ignores_ours(system: System) -> str:
+    """Why the system lets nobody in with a key that is put onto the persist root; "" if it does."""
+    directory = (system.declared or {}).get("authorizedKeysDirectory")
+    if not directory:
+        return f"{system.path} reads none of the keys that were given"
+    if system.daemon is None:
+        return ""
+    if not system.daemon.reads(f"{directory}/%u"):
+        return f"the sshd of {system.path} reads no keys from {directory}"
+    return system.daemon.closed("root")
+
+
+def _login_of_configuration(
+    spec: InstallSpec, found: Survey, asked: Configured
+) -> Iterator[Refusal]:
+    name = spec.config or spec.flake
+    if asked.unchecked:
+        problem = f"what {name} lets in was not checked: {asked.unchecked}"
+        remedy = "mend that, or say --skip-login-check if it has your key or password"
+        yield _lock_out((problem,), remedy)
+        return
+    public = ssh_keys(spec, found)
+    by_password = has_password(spec) and asked.passwords
+    if asked.ways or by_password or (asked.reads_ours and public.keys):
+        return
+    remedy = "put a key there that its sshd takes, or say --skip-login-check"
+    reasons = [f"{name} lets nobody in ({asked.why})", *public.left]
+    if public.keys:
+        reasons.append("it reads none of the keys that were given")
+    yield _lock_out(tuple(reasons), remedy)
+
+
+def has_password(spec: InstallSpec) -> bool:
+    """Whether root gets a password for the console."""
+    return bool(spec.generate_root_password or spec.root_password_hash_file)
+
+
+def _lock_out(reasons: tuple[str, ...], remedy: str) -> Refusal:
+    return Refusal("lock-out", "; ".join(reasons), remedy)

@@ -7,12 +7,23 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from paranoid_install import engine, guard, orphans, record, recovery, settings, spec
+from paranoid_install import (
+    contents,
+    engine,
+    guard,
+    handover,
+    orphans,
+    record,
+    recovery,
+    settings,
+    spec,
+)
 from paranoid_install.actions import Machine, undo_of
+from paranoid_install.disks import Disk
 from paranoid_install.errors import (
     CommandFailed,
     InstallError,
@@ -21,14 +32,17 @@ from paranoid_install.errors import (
     RefusedError,
     SpecError,
 )
+from paranoid_install.held import Held, places
+from paranoid_install.held import hold as take
 from paranoid_install.journal import RUN_DIRECTORY, RUN_JOURNAL, Journal, JournalFile
+from paranoid_install.layout import layout
 from paranoid_install.locks import locked
-from paranoid_install.past import Past, runs, unfinished
+from paranoid_install.past import PASSING, RUN, Past, runs, unfinished
 from paranoid_install.plan import Plan, Step, make
 from paranoid_install.runner import Runner, ShRunner, adopt_orphans, missing
 from paranoid_install.signals import Signals
 from paranoid_install.spec import InstallSpec
-from paranoid_install.survey import Survey, nix_partition, on_nix, survey
+from paranoid_install.survey import Survey, firmware, nix_partition, on_nix, survey
 
 ANSWERS = Path("/etc/paranoid/answers.toml")
 """The answer file that a live image carries; read when no other is named."""
@@ -57,11 +71,15 @@ def read_spec(flags: Mapping[str, tuple[str, ...]], answers: str) -> InstallSpec
 
 @dataclass(frozen=True)
 class Prepared:
-    """A plan that may be run. `before` is what the disk held; `past` the run that is resumed."""
+    """A plan that may be run. `before` is what the disk held; `past` the run that is resumed.
+
+    `held` is the disk or the image, kept open until the run ends, by its path.
+    """
 
     plan: Plan
     before: Mapping[str, Any]
     past: Past | None = None
+    held: Mapping[str, Held] = field(default_factory=dict)
 
 
 def prepare(
@@ -77,12 +95,13 @@ def prepare(
 
     def lock(subject: str) -> None:
         if hold is not None:
-            hold.enter_context(locked(LOCKS, subject))
+            for place in places(subject):
+                hold.enter_context(locked(LOCKS, place, subject))
 
     if hold is not None:
         _release_the_dead(journal, signals)
     lock(wanted.root)
-    runner = _runner(journal, signals, wanted.root)
+    runner = _runner(journal, signals, orphans.new_mark())
     try:
         found = survey(runner, wanted, _run_journal())
         # By its kernel name: two links may lead to one disk. Before the guard, which would only
@@ -101,7 +120,8 @@ def prepare(
         plan = recovery.resumed(wanted, found, past)
     guard.check_hash(plan.hash, wanted.plan_hash)
     guard.check_programs(missing(plan.programs))
-    return Prepared(plan, past.survey if past else recovery.snapshot(found), past)
+    before = past.survey if past else recovery.snapshot(found)
+    return Prepared(plan, before, past, _hold(found.disk, hold) if hold is not None else {})
 
 
 def execute(
@@ -110,10 +130,16 @@ def execute(
     journal: Journal,
     signals: Signals,
     show: Callable[[str], None],
+    reveal: Callable[[str], None],
 ) -> Machine:
-    """Run the plan; the machine returned knows the facts. Raises what `engine.run` raises."""
+    """Run the plan; the machine returned knows the facts. Raises what `engine.run` raises.
+
+    `show` tells the countdown, `reveal` what nobody but a person may see.
+    """
     plan, past = prepared.plan, prepared.past
-    machine = _machine(journal, signals, show, wanted.root)
+    mark = orphans.new_mark()
+    machine = _machine(journal, signals, reveal, mark)
+    machine.held.update(prepared.held)
 
     def count_down(_step: Step) -> None:
         for left in range(wanted.countdown, 0, -1):
@@ -126,8 +152,10 @@ def execute(
         journal.emit("plan", **plan.as_data())
         warn(plan, journal)
         if past is not None:
-            for name, value in past.facts.items():
-                machine.learn(name, value)
+            for name in past.facts.keys() - PASSING:
+                machine.learn(name, past.facts[name])
+        # Before any program of the plan starts, so that each of them can be found by it.
+        machine.learn(RUN, mark)
         try:
             engine.run(plan, machine, count_down, past.done if past else ())
         except InstallError as error:
@@ -135,6 +163,21 @@ def execute(
             raise
         journal.emit("result", **results(machine))
     return machine
+
+
+def installed(answers: str, signals: Signals) -> handover.Installed:
+    """The disk that the same request has been refused for because it is installed already.
+
+    Raises RefusedError where it is not, and what `prepare` raises.
+    """
+    wanted, journal = read_spec({}, answers), Journal()
+    try:
+        prepare(wanted, journal, signals)
+    except RefusedError as refusal:
+        runner = _runner(journal, signals, orphans.new_mark())
+        return handover.find(runner, refusal, layout(firmware(wanted)))
+    problem = "the request is not refused: no disk that it means is installed"
+    raise RefusedError("hand-over", (Refusal("hand-over", problem, "install it"),))
 
 
 def warn(plan: Plan, journal: Journal) -> None:
@@ -152,22 +195,25 @@ def clean(journal: Journal, signals: Signals, show: Callable[[str], None]) -> tu
     failed: tuple[str, ...] = ()
     alive: LockedError | None = None
     for past in reversed(runs(_run_journal())):
-        undos = [undo for data in past.taken if (undo := undo_of(data)) is not None]
-        machine = _machine(journal, signals, show, past.root)
+        undos = [undo for data in past.taken.values() if (undo := undo_of(data)) is not None]
+        machine = _machine(journal, signals, show)
         machine.facts.update(past.facts)
+        machine.mounted.update(past.mounted)
+        mark = past.facts.get(RUN, "")
         # The programs first: what one of them was at may be done when it has ended.
-        nothing = not orphans.left(past.root) and not any(u.in_effect(machine) for u in undos)
+        nothing = not orphans.left(mark) and not any(u.in_effect(machine) for u in undos)
         # A program that a killed run was just starting shows only once the locks are ours.
         if nothing and past.finished:
             continue
         try:
             with ExitStack() as stack:
                 for subject in (past.root, str(past.plan["disk"]["path"])):
-                    stack.enter_context(locked(LOCKS, subject))
+                    for place in places(subject):
+                        stack.enter_context(locked(LOCKS, place, subject))
                 stack.enter_context(_journal_file(journal))
-                failed += orphans.end(past.root)
+                failed += orphans.end(mark)
                 still = [undo for undo in undos if undo.in_effect(machine)]
-                failed += engine.release(still[::-1], machine)
+                failed += engine.release(still, machine)
         except LockedError as error:
             alive = error
     if alive is not None:
@@ -205,6 +251,8 @@ def _past(runner: Runner, found: Survey) -> Past:
     if past is None and device is not None and not found.disk.installed:
         text = record.text_on(runner, device, on_nix(found.layout, record.JOURNAL))
         past = unfinished(text, found.disk.path)
+        if past is not None:
+            past = recovery.after_reboot(past, found, contents.table_id(runner, found.disk.path))
     if past is None:
         problem = "no unfinished run for this disk is in the journal, nor on the disk"
         remedy = "install without --resume"
@@ -212,13 +260,29 @@ def _past(runner: Runner, found: Survey) -> Past:
     return past
 
 
-def _machine(journal: Journal, signals: Signals, show: Callable[[str], None], root: str) -> Machine:
-    return Machine(_runner(journal, signals, root), journal, show, signals)
+def _hold(disk: Disk, stack: ExitStack) -> dict[str, Held]:
+    """The disk, open until the run ends. Raises RefusedError for one in use, or another one."""
+    if disk.identity is None:
+        return {}
+    try:
+        held = take(disk.path, disk.identity)
+    except OSError as error:
+        problem = f"cannot be opened ({error.strerror})"
+        raise RefusedError(disk.path, (Refusal("changed", problem, "start again"),)) from error
+    stack.callback(held.close)
+    return {disk.path: held}
 
 
-def _runner(journal: Journal, signals: Signals, root: str) -> Runner:
+def _machine(
+    journal: Journal, signals: Signals, show: Callable[[str], None], mark: str = ""
+) -> Machine:
+    runner = _runner(journal, signals, mark or orphans.new_mark())
+    return Machine(runner, journal, show, signals)
+
+
+def _runner(journal: Journal, signals: Signals, mark: str) -> Runner:
     real = ShRunner(lambda line: journal.emit("command", text=line), signals.shield)
-    return orphans.Marking(real, root)
+    return orphans.Marking(real, mark)
 
 
 @contextmanager

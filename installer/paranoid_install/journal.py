@@ -39,7 +39,7 @@ Listener = Callable[[Event], None]
 
 @dataclass
 class Journal:
-    """Passes events on. A listener whose terminal is gone is dropped, never the run stopped."""
+    """Passes events on. A listener that fails is dropped and the others told; no run stops."""
 
     listeners: list[Listener] = field(default_factory=list)
 
@@ -48,8 +48,10 @@ class Journal:
         for listener in tuple(self.listeners):
             try:
                 listener(event)
-            except OSError:
+            except Exception as error:
                 self.listeners.remove(listener)
+                name = getattr(listener, "path", type(listener).__name__)
+                self.emit("warning", text=f"{name} is not told any more: {error!r}")
 
 
 class JournalFile:

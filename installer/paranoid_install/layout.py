@@ -17,6 +17,10 @@ LOOP = "@LOOP@"
 """Stands for the loop device of an image file until it is attached."""
 
 
+SYSTEM = "@SYSTEM@"
+"""Stands for the toplevel that the plan builds, until it is built."""
+
+
 @dataclass(frozen=True)
 class Partition:
     """One partition. `end_mib` None reaches to the end of the disk; `options` are its mount's."""
@@ -161,6 +165,28 @@ def mkfs_command(disk: str, partition: Partition) -> tuple[str, ...]:
         case "vfat":
             return ("mkfs.vfat", "-F", "32", "-n", partition.label, device)
         case "ext4":
-            return ("mkfs.ext4", "-q", "-F", "-L", partition.label, device)
+            # Nothing is read that was not written: discard would only take time, on a thin
+            # volume or a SAN minutes.
+            words = ("mkfs.ext4", "-q", "-F", "-E", "nodiscard", "-L", partition.label)
+            return (*words, device)
         case other:
             raise ValueError(f"policy layout.toml: no mkfs is known for {other!r}")
+
+
+def clear_commands(root: str, plan: Layout) -> tuple[tuple[str, ...], ...]:
+    """What takes away all that an earlier run left on the disk, but for the paths of its store.
+
+    Each of those is checked by its hash before it counts; anything else may be from anybody. New
+    file systems hold nothing. In the store what begins with a dot is no path: Nix's links to files
+    of the same content, and what a copy had not finished.
+    """
+    boot, nix = (root + partition.mount_point for partition in plan.partitions)
+    away = ("-exec", "rm", "--recursive", "--force", "{}", "+")
+    top = ("-mindepth", "1", "-maxdepth", "1", "!", "-name", "lost+found")
+    store = ("!", "(", "-name", "store", "-type", "d", ")")
+    inside = ("-mindepth", "2", "-maxdepth", "2", "-path", "*/store/*", "-name", ".*")
+    return (
+        ("find", boot, *top, *away),
+        ("find", nix, *top, *store, *away),
+        ("find", nix, *inside, *away),
+    )

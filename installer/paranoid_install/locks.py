@@ -17,8 +17,8 @@ _LONGEST_NAME = 255
 
 
 @contextmanager
-def locked(directory: Path, subject: str) -> Iterator[None]:
-    """Hold the lock of a disk or a root while inside.
+def locked(directory: Path, subject: str, shown: str = "") -> Iterator[None]:
+    """Hold the lock of a disk or a root while inside; `shown` is what a person calls it.
 
     Raises LockedError with the process that holds it. flock(2): the kernel lets go of it when
     the holder ends, however it ends, so a lock is never stale. A program that a killed holder was
@@ -34,7 +34,9 @@ def locked(directory: Path, subject: str) -> Iterator[None]:
             holder = os.pread(descriptor, 64, 0).decode(errors="replace").strip()
             if not _has_ended(holder):
                 problem = f"another install is at work on it (process {holder or 'unknown'})"
-                raise LockedError(subject, problem, "wait for it, or stop it first") from None
+                raise LockedError(
+                    shown or subject, problem, "wait for it, or stop it first"
+                ) from None
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

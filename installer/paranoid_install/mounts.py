@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +14,10 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 
 @dataclass(frozen=True)
 class MountEntry:
-    """A line of proc_pid_mountinfo(5); `options` are the mount's, the last the file system's."""
+    """A line of proc_pid_mountinfo(5); `options` are the mount's, the last the file system's.
+
+    `parent` is the number of the mount that this one lies on; that of the root is in no table.
+    """
 
     device_number: str
     root: str
@@ -21,6 +26,22 @@ class MountEntry:
     fs_type: str
     source: str
     super_options: tuple[str, ...]
+    number: int = 0
+    parent: int = 0
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One mount, told from every other that was ever at its place.
+
+    `id` and `device` are given anew once it is unmounted; `unique` is not, and is 0 on a kernel
+    without it (STATX_MNT_ID_UNIQUE, statx(2), Linux 6.8).
+    """
+
+    id: int
+    device: str
+    fs_type: str
+    unique: int = 0
 
 
 def parse_mountinfo(text: str) -> tuple[MountEntry, ...]:
@@ -43,14 +64,75 @@ def parse_mountinfo(text: str) -> tuple[MountEntry, ...]:
                 fs_type=right[0],
                 source=_unescape(right[1]),
                 super_options=tuple(right[2].split(",")),
+                number=int(left[0]),
+                parent=int(left[1]),
             )
         )
     return tuple(entries)
 
 
+def visible(table: Iterable[MountEntry]) -> dict[str, MountEntry]:
+    """What is found at each mount point, as the kernel walks a path (path_resolution(7)).
+
+    Of several mounts on one point that is the one on top, which need not be the last line; a
+    mount below another one's point may not be found at all.
+    """
+    entries = tuple(table)
+    numbers = {entry.number for entry in entries if entry.number != entry.parent}
+    lying = {(entry.parent, entry.mount_point): entry for entry in entries}
+    first = {e.mount_point: e for e in entries if e.number == e.parent or e.parent not in numbers}
+    found = {}
+    for point in dict.fromkeys(entry.mount_point for entry in entries):
+        top = _walk(point, lying, first)
+        if top is not None and top.mount_point == point:
+            found[point] = top
+    return found
+
+
+def _walk(
+    point: str, lying: Mapping[tuple[int, str], MountEntry], first: Mapping[str, MountEntry]
+) -> MountEntry | None:
+    here = None
+    parts = [part for part in point.split("/") if part]
+    for depth in range(len(parts) + 1):
+        path = "/" + "/".join(parts[:depth])
+        above = first.get(path) or (lying.get((here.number, path)) if here else None)
+        while above is not None and above is not here:
+            here = above
+            above = lying.get((here.number, path))
+    return here
+
+
 def mount_table() -> tuple[MountEntry, ...]:
     """What this process sees mounted, oldest first."""
     return parse_mountinfo(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
+
+
+def on_top(target: str) -> MountEntry | None:
+    """What is mounted at a path, of several the one that is seen; None where nothing is."""
+    return next((m for m in reversed(mount_table()) if m.mount_point == target), None)
+
+
+def standing(target: str) -> Standing | None:
+    """What tells the mount at a path from all others; None where nothing is mounted."""
+    entry = on_top(target)
+    if entry is None:
+        return None
+    return Standing(entry.number, entry.device_number, entry.fs_type, _unique_id(target))
+
+
+def _unique_id(target: str) -> int:
+    import ctypes  # noqa: PLC0415
+
+    unique, at_cwd, no_automount, place = 0x4000, -100, 0x800, 144
+    found = ctypes.create_string_buffer(256)
+    statx = ctypes.CDLL(None, use_errno=True).statx
+    if statx(at_cwd, os.fsencode(target), no_automount, unique, found) != 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), target)
+    # struct statx of linux/stat.h: stx_mask is first, stx_mnt_id at byte 144.
+    if not int.from_bytes(found.raw[:4], sys.byteorder) & unique:
+        return 0
+    return int.from_bytes(found.raw[place : place + 8], sys.byteorder)
 
 
 def swap_devices() -> frozenset[str]:

@@ -13,7 +13,10 @@ from paranoid_install import layout as layouts
 from paranoid_install.actions import (
     Action,
     AttachLoop,
+    BuildSystem,
     CheckDisk,
+    CheckFiles,
+    CheckFileSystem,
     CheckInstalled,
     CopyClosure,
     CreateImage,
@@ -28,20 +31,26 @@ from paranoid_install.actions import (
     NoteTable,
     PatchHardware,
     Run,
+    SameDisk,
     ScanPartitions,
+    ShareDisk,
     WaitForNodes,
     WriteFile,
     WriteRecord,
     as_data,
 )
+from paranoid_install.actions.programs import copy_tree, copy_with_modes
 from paranoid_install.configuration import Host, configuration
 from paranoid_install.journal import Value
-from paranoid_install.layout import LOOP, partition_path
+from paranoid_install.layout import LOOP, SYSTEM, partition_path
 from paranoid_install.spec import InstallSpec
-from paranoid_install.survey import Survey, needs_of
+from paranoid_install.survey import POLICY, Survey, needs_of
 from paranoid_install.values import human
 
 DEFAULT_HOSTNAME = "paranoid"
+
+_CLEARING = 600.0
+"""Seconds for what an earlier run left, a generation of the store's small files perhaps."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +117,7 @@ def make(spec: InstallSpec, found: Survey) -> Plan:
         Step("guard", "See that the disk is free, fit and the one chosen", build.guard()),
         Step("partition", "Write the partition table", build.partition(), destructive=True),
         Step("format", "Make the file systems", build.format(), destructive=True),
-        Step("mount", "Mount the volatile root, /boot and /nix", build.mount()),
+        Step("mount", "Mount the volatile root, /boot and /nix", build.mount() + build.clear()),
         Step("persist", "Bind what lasts from the persist root", build.persist()),
         Step("configure", "Write the configuration", build.configure()),
         Step("identity", build.identity_title(), build.identity()),
@@ -122,7 +131,7 @@ def make(spec: InstallSpec, found: Survey) -> Plan:
         tmpfs_size=build.size,
         root=spec.root,
         steps=steps,
-        warnings=tuple(_warnings(spec, found)),
+        warnings=tuple(guard.warnings(spec, found)),
     )
 
 
@@ -160,7 +169,8 @@ class _Build:
         }
 
     def guard(self) -> tuple[Action, ...]:
-        return (CheckDisk(self._found.disk, needs_of(self._spec, self._layout)),)
+        disk = self._found.disk
+        return (SameDisk(disk.path), CheckDisk(disk, needs_of(self._spec, self._layout)))
 
     def partition(self) -> tuple[Action, ...]:
         return tuple(self._partition())
@@ -171,6 +181,7 @@ class _Build:
             yield CreateImage(disk.path, disk.size)
             yield AttachLoop(disk.path)
             yield ScanPartitions()
+        yield SameDisk(self._device)
         if disk.signatures:
             # Partitions first: their signatures would show through the new table.
             yield Run(("wipefs", "--all", "--force", *self._found.partitions, self._device))
@@ -179,11 +190,27 @@ class _Build:
         yield WaitForNodes(
             tuple(partition_path(self._device, p.number) for p in self._layout.partitions)
         )
+        for partition in self._layout.partitions:
+            # What lay at its ends before would be found beside the new file system. While the
+            # disk is claimed nobody can assemble it.
+            yield Run(
+                ("wipefs", "--all", "--force", partition_path(self._device, partition.number))
+            )
+        yield ShareDisk(self._device)
 
     def format(self) -> tuple[Action, ...]:
         return tuple(
-            Run(layouts.mkfs_command(self._device, partition))
+            action
             for partition in self._layout.partitions
+            for action in (
+                SameDisk(self._device),
+                Run(layouts.mkfs_command(self._device, partition), seconds=None),
+                CheckFileSystem(
+                    partition_path(self._device, partition.number),
+                    partition.fs_type,
+                    partition.label,
+                ),
+            )
         )
 
     def mount(self) -> tuple[Action, ...]:
@@ -198,6 +225,10 @@ class _Build:
                 Mount(device, target, partition.fs_type, partition.options),
             ]
         return tuple(actions)
+
+    def clear(self) -> tuple[Action, ...]:
+        commands = layouts.clear_commands(self._spec.root, self._layout)
+        return tuple(Run(command, seconds=_CLEARING) for command in commands)
 
     def persist(self) -> tuple[Action, ...]:
         root = self._spec.root
@@ -222,13 +253,16 @@ class _Build:
             PatchHardware(f"{directory}/hardware-configuration.nix", patch),
         ]
         if spec.config:
-            actions.append(_copy(spec.config, directory))
+            actions += [self._unchanged(spec.config), *copy_with_modes(spec.config, directory)]
         elif not spec.flake:
-            actions.append(_copy(self._found.modules, f"{directory}/paranoid"))
-            policy = str(Path(__file__).with_name("policy"))
-            actions.append(_copy(policy, f"{directory}/paranoid/policy"))
+            for source, place in ((self._found.modules, ""), (POLICY, "/policy")):
+                target = f"{directory}/paranoid{place}"
+                actions += [self._unchanged(source), copy_tree(source, target)]
             actions.append(WriteFile(f"{directory}/configuration.nix", self._configuration()))
         return (*actions, self._sync())
+
+    def _unchanged(self, path: str) -> Action:
+        return CheckFiles(path, self._found.digests[path])
 
     def _configuration(self) -> str:
         return configuration(
@@ -238,7 +272,10 @@ class _Build:
                 firmware=self._layout.firmware,
                 boot_device=self._boot_device(),
                 authorized_keys=f"{self._layout.authorized_keys}/root",
+                keys_on_disk=bool(guard.ssh_keys(self._spec, self._found).keys),
+                password=guard.has_password(self._spec),
                 system=self._found.system.path if self._found.system else "",
+                is_image=self._image,
             )
         )
 
@@ -247,10 +284,7 @@ class _Build:
 
         `nodev` for an image: on this machine its disk has another name than on its own.
         """
-        if self._image:
-            return "nodev"
-        stable = [link for link in self._found.disk.links if link.startswith("/dev/disk/by-id/")]
-        return stable[0] if stable else self._found.disk.path
+        return "nodev" if self._image else guard.stable_name(self._found.disk)
 
     def identity_title(self) -> str:
         if self._spec.seal:
@@ -267,7 +301,7 @@ class _Build:
                 actions.append(GenerateHostKey(key, root))
         if not spec.seal:
             actions.append(GenerateMachineId(root + layout.machine_id))
-        public = guard.ssh_keys(spec, self._found)
+        public = guard.ssh_keys(spec, self._found).keys
         if public:
             actions.append(MakeDirectory(root + layout.authorized_keys))
             text = keys.authorized_keys(public)
@@ -279,12 +313,14 @@ class _Build:
             actions.append(GenerateRootPassword(hashed))
         elif spec.root_password_hash_file:
             given = spec.root_password_hash_file
+            actions.append(self._unchanged(given))
             actions.append(Run(("install", "--mode=0600", given, hashed)))
         return (*dict.fromkeys(actions), self._sync())
 
     def _sync(self) -> Action:
         """A step is done when it is on the disk: a resume after a power cut relies on it."""
-        return Run(("sync", "--file-system", self._spec.root + self._layout.nix.mount_point))
+        place = self._spec.root + self._layout.nix.mount_point
+        return Run(("sync", "--file-system", place), seconds=None)
 
     def store(self) -> tuple[Action, ...]:
         if self._found.system is None:
@@ -294,15 +330,19 @@ class _Build:
     def install(self) -> tuple[Action, ...]:
         root, spec = self._spec.root, self._spec
         temporary = f"{root}/nix/.install-tmp"
-        what: tuple[str, ...] = ()
+        build: tuple[Action, ...] = ()
         if self._found.system is not None:
             what = ("--system", self._found.system.path)
         elif spec.flake:
             what = ("--flake", spec.flake)
+        else:
+            what = ("--system", SYSTEM)
+            build = (BuildSystem(root, temporary),)
         argv = ("nixos-install", "--root", root, "--no-root-passwd", "--no-channel-copy", *what)
         actions: list[Action] = [
             # By default it builds on the volatile root, which is memory.
             Run(("install", "--directory", "--mode=0700", temporary)),
+            *build,
             Run(argv, env=(("TMPDIR", temporary),), seconds=None, progress=True),
             Run(("rm", "--recursive", "--force", temporary)),
             CheckInstalled(root, root + self._layout.boot.mount_point),
@@ -312,6 +352,7 @@ class _Build:
         if self._installs_grub():
             boot = root + self._layout.boot.mount_point
             target = ("--target=i386-pc", f"--boot-directory={boot}")
+            actions.append(SameDisk(self._device))
             actions.append(Run(("grub-install", *target, self._device), seconds=300))
         return tuple(actions)
 
@@ -346,34 +387,14 @@ class _Build:
             ("sealed", self._spec.seal),
         )
         actions: list[Action] = [
-            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=600),
-            Run(("sync", "--file-system", root + layout.boot.mount_point), seconds=600),
+            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=None),
+            Run(("sync", "--file-system", root + layout.boot.mount_point), seconds=None),
             # Last of all that is written: where it is, there is a whole system.
             WriteRecord(root, f"{layout.record}/{record.NAME}", static),
-            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=600),
+            Run(("sync", "--file-system", root + layout.nix.mount_point), seconds=None),
         ]
         held = [*mounts] if not self._image else [AttachLoop(self._found.disk.path), *mounts]
         actions += [a.undo for a in reversed(held) if a.undo is not None]
         if self._spec.then != "nothing":
             actions.append(Leave(self._spec.then))
         return tuple(actions)
-
-
-def _copy(source: str, target: str) -> Action:
-    """Copy a directory; what comes from a store is read-only and must not stay so."""
-    options = ("--recursive", "--no-preserve=mode,ownership", "--no-target-directory")
-    return Run(("cp", *options, source, target))
-
-
-def _warnings(spec: InstallSpec, found: Survey) -> Iterator[str]:
-    parts = found.layout.partitions
-    if found.system is not None and found.system.declared is None:
-        yield (
-            f"{found.system.path} does not say which layout it expects: it must find "
-            f"{' and '.join(f'{p.mount_point} by the label {p.label}' for p in parts)}"
-        )
-    if found.system is not None and spec.config:
-        yield "the configuration given goes into /etc/nixos; what is installed is the system given"
-    yield from found.unchecked
-    if spec.skip_login_check:
-        yield "nobody has checked that anyone can log in afterwards"

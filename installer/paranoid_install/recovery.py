@@ -8,11 +8,34 @@ from typing import Any
 from paranoid_install.actions import undo_of
 from paranoid_install.disks import Signature
 from paranoid_install.errors import Refusal, RefusedError
-from paranoid_install.layout import LOOP
-from paranoid_install.past import Past
+from paranoid_install.layout import LOOP, Layout, partition_path
+from paranoid_install.past import BEFORE_FILES, BOOT_LOADER, TABLE, Past
 from paranoid_install.plan import Plan, make
 from paranoid_install.spec import InstallSpec
 from paranoid_install.survey import Survey
+
+
+def after_reboot(past: Past, found: Survey, table: str) -> Past:
+    """The run as far as the disk itself bears it out, where its journal was kept on that disk.
+
+    Whoever had the disk meanwhile may have written any file on it, that journal too. So the table
+    is looked at, and all that was written into the file systems is made anew, but for the paths of
+    the store, each of which is checked by its hash. Raises RefusedError for a table that is not the
+    run's, and where the system may have been started since: its data are somebody's.
+    """
+    if BOOT_LOADER in past.begun:
+        problem = "the system on it may have been started since, so it is not taken up again"
+        raise RefusedError(found.disk.path, (_no(problem),))
+    expected = _partitions(found.disk.path, found.layout)
+    if not table or past.facts.get(TABLE) != table or found.partitions != expected:
+        problem = "its partition table is not the one that the run to be resumed has written"
+        raise RefusedError(found.disk.path, (_no(problem),))
+    done = [step for step in past.done if step in BEFORE_FILES]
+    return Past(past.plan, past.survey, done=done, facts={TABLE: table})
+
+
+def _partitions(disk: str, plan: Layout) -> tuple[str, ...]:
+    return tuple(partition_path(disk, partition.number) for partition in plan.partitions)
 
 
 def resumed(spec: InstallSpec, found: Survey, past: Past) -> Plan:
@@ -63,8 +86,7 @@ def snapshot(found: Survey) -> dict[str, Any]:
 def describe(past: Past) -> list[str]:
     """The state of a run in lines for a person."""
     loop = past.facts.get(LOOP, LOOP)
-    steps = [step["id"] for step in past.plan["steps"]]
-    rest = [step for step in steps if step not in past.done]
+    rest = [step for step in past.steps if step not in past.done]
     state = "finished" if past.finished else f"not finished; next is {rest[0]}" if rest else "done"
     lines = [
         f"plan {past.plan['hash'][:12]} for {past.plan['disk']['path']}: {state}",
@@ -72,10 +94,10 @@ def describe(past: Past) -> list[str]:
     ]
     if past.error:
         lines.append(f"failed in {past.failed}: {past.error}")
-    taken = [undo for undo in past.taken if undo_of(undo) is not None]
+    taken = [undo for data in past.taken.values() if (undo := undo_of(data)) is not None]
     if taken:
         lines.append("perhaps still held, see paranoid-install clean:")
-        lines += [f"  {undo['line'].replace(LOOP, loop)}" for undo in taken]
+        lines += [f"  {undo.line.replace(LOOP, loop)}" for undo in reversed(taken)]
     return lines
 
 

@@ -8,12 +8,14 @@ import queue
 import shlex
 import shutil
 import signal
+import stat
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 from paranoid_install.errors import CommandFailed
@@ -73,12 +75,34 @@ class Runner(Protocol):
     ) -> Result: ...
 
 
-def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of every program: built from nothing, so that no locale or pager leaks in."""
+def environment(
+    extra: Mapping[str, str] | None = None, *, cautious: bool = False
+) -> dict[str, str]:
+    """The environment of every program: built from nothing, so that no locale or pager leaks in.
+
+    `cautious`: the system's own programs come first, and of the directories that PATH names only
+    those are taken that nobody but root, and this user, can change.
+    """
     given = [d for d in os.environ.get("PATH", "").split(":") if d.startswith("/")]
-    path = ":".join(dict.fromkeys([*given, *_DIRECTORIES]))
+    own = [*_DIRECTORIES, *filter(_is_closed, given)] if cautious else [*given, *_DIRECTORIES]
+    path = ":".join(dict.fromkeys(own))
     inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
     return {"PATH": path, "LC_ALL": "C.UTF-8", "HOME": "/root", **inherited, **(extra or {})}
+
+
+def _is_closed(directory: str) -> bool:
+    """Whether a directory, and all above it, can be changed by root and this user alone."""
+    path = Path(directory).resolve()
+    for step in (path, *path.parents):
+        try:
+            found = step.stat()
+        except OSError:
+            return False
+        # In a sticky directory others cannot exchange what is not theirs.
+        open_ = found.st_mode & 0o022 and not (found.st_mode & stat.S_ISVTX and step != path)
+        if found.st_uid not in (0, os.geteuid()) or open_:
+            return False
+    return True
 
 
 def missing(programs: Iterable[str]) -> tuple[str, ...]:
@@ -104,11 +128,19 @@ class ShRunner:
 
     `log` receives one line a program, with secrets blanked. `shield` makes a context in which
     signals wait: one that came while a program is being started would leave it behind unknown.
+    `cautious`: as for `environment`; of a machine that is judged or watched, PATH is no witness.
     """
 
-    def __init__(self, log: Line | None = None, shield: Shield = contextlib.nullcontext) -> None:
+    def __init__(
+        self,
+        log: Line | None = None,
+        shield: Shield = contextlib.nullcontext,
+        *,
+        cautious: bool = False,
+    ) -> None:
         self._log: Line = log or (lambda _line: None)
         self._shield = shield
+        self._cautious = cautious
 
     def run(
         self,
@@ -127,7 +159,7 @@ class ShRunner:
         both streams as it comes. Raises CommandFailed.
         """
         shown = tuple(_blank(word, secret) for word in argv)
-        environ = environment(env)
+        environ = environment(env, cautious=self._cautious)
         program = shutil.which(argv[0], path=environ["PATH"])
         if program is None:
             raise CommandFailed(shown, "this program is missing; install it and try again", None)

@@ -47,12 +47,14 @@ Selector = DevicePath | ImageFile | Rule
 
 @dataclass(frozen=True)
 class Needs:
-    """What the layout asks of a disk, in bytes; `wipe` is the token that the operator gave."""
+    """What the layout asks of a disk, in bytes; `wipe` is the token that the operator gave,
+    `sectors` are the sizes of a logical sector that the firmware boots from."""
 
     minimum: int
     maximum: int | None = None
     wipe: str = ""
     labels: tuple[str, ...] = ()
+    sectors: tuple[int, ...] = (512, 4096)
 
 
 def parse_selector(text: str) -> Selector:
@@ -92,6 +94,8 @@ def refusals(disk: Disk, needs: Needs) -> tuple[Refusal, ...]:
         _read_only,
         _too_small,
         _too_large,
+        _sector,
+        _zoned,
         _unreadable,
         _not_blank,
     )
@@ -148,13 +152,17 @@ def namesakes(disk: Disk, disks: Iterable[Disk], labels: tuple[str, ...]) -> tup
 
 def _reasons(rule: Rule, disk: Disk, needs: Needs, *, named: bool) -> tuple[Refusal, ...]:
     match rule.key:
-        case "serial=" if disk.serial != rule.value:
-            return (Refusal("other", f"its serial is {disk.serial or 'unknown'}"),)
+        case "serial=" if rule.value not in {disk.serial, disk.label_serial} - {""}:
+            known = " or ".join(s for s in (disk.serial, disk.label_serial) if s)
+            return (Refusal("other", f"its serial is {known or 'unknown'}"),)
         case "wwn=" if disk.wwn.lower() != rule.value.lower():
             return (Refusal("other", f"its WWN is {disk.wwn or 'unknown'}"),)
         case "size>=" if disk.size < Size.parse(rule.value).bytes:
             return (Refusal("other", f"it has {human(disk.size)}"),)
-    return () if named else refusals(disk, needs)
+    if named:
+        return ()
+    removable = _removable(disk)
+    return (*refusals(disk, needs), *((removable,) if removable else ()))
 
 
 def _describe(disk: Disk) -> str:
@@ -199,6 +207,10 @@ def _held(disk: Disk, _needs: Needs) -> Refusal | None:
     remedy = (
         "stop the volume group, array, mapping or loop device that uses it, or name another disk"
     )
+    if disk.held_as:
+        names = ", ".join(words.partition(": ")[0] for words in disk.held_as)
+        commands = "; ".join(words.partition(": ")[2] for words in disk.held_as)
+        remedy = f"unmount what is on it and let go of it ({commands}), or name another disk"
     return Refusal("held", f"in use by {names}", remedy)
 
 
@@ -222,6 +234,27 @@ def _too_large(disk: Disk, needs: Needs) -> Refusal | None:
     return Refusal("too-large", problem, "install with UEFI firmware, or name a smaller disk")
 
 
+def _sector(disk: Disk, needs: Needs) -> Refusal | None:
+    if disk.sector in needs.sectors:
+        return None
+    problem = f"has sectors of {disk.sector} bytes, from which this firmware does not boot"
+    return Refusal("sector", problem, "install with UEFI firmware, or name another disk")
+
+
+def _zoned(disk: Disk, _needs: Needs) -> Refusal | None:
+    if disk.zoned != "host-managed":
+        return None
+    problem = "is host-managed zoned storage, which ext4 cannot be written to"
+    return Refusal("zoned", problem, "name another disk")
+
+
+def _removable(disk: Disk) -> Refusal | None:
+    """A rule that names no disk does not mean a stick that happens to be plugged in."""
+    if not disk.removable:
+        return None
+    return Refusal("removable", "is removable", "name it, if it is the one that is meant")
+
+
 def _unreadable(disk: Disk, _needs: Needs) -> Refusal | None:
     if not disk.unreadable:
         return None
@@ -230,16 +263,22 @@ def _unreadable(disk: Disk, _needs: Needs) -> Refusal | None:
 
 
 def _not_blank(disk: Disk, needs: Needs) -> Refusal | None:
-    if not disk.signatures or needs.wipe == disk.token or disk.left_over:
+    named = needs.wipe and needs.wipe in (disk.token, disk.label_serial)
+    if named or disk.left_over or not (disk.signatures or disk.data):
         return None
     found = ", ".join(
-        dict.fromkeys(_name(s.type) + (f" {s.label!r}" if s.label else "") for s in disk.signatures)
+        dict.fromkeys(
+            _name(s.type) + (f" {s.label!r}" if s.label else "") for s in disk.signatures or ()
+        )
     )
     given = f" (--wipe {needs.wipe} names another)" if needs.wipe else ""
     if disk.installed:
         problem = f"holds the system that paranoid-install put there at {disk.installed}{given}"
         remedy = f"boot it, or to erase all of it say --wipe {disk.token}"
         return Refusal("installed", problem, remedy)
+    if not disk.signatures:
+        problem = f"holds data of no known kind ({disk.data}){given}"
+        return Refusal("unknown-data", problem, f"to erase all of it say --wipe {disk.token}")
     return Refusal(
         "not-blank",
         f"is not blank: {found}{given}",

@@ -6,8 +6,8 @@ import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from paranoid_install import outside
 from paranoid_install.errors import SpecError
 
 PREFIX_ENVIRONMENT = "PARANOID_"
@@ -132,7 +132,7 @@ def kernel_answers_file(line: str) -> str | None:
 def from_answers(path: str) -> dict[str, Given]:
     """What an answer file says. Raises SpecError for an unreadable file and an unknown key."""
     try:
-        data = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        data = tomllib.loads(outside.read_text(path))
     except OSError as error:
         raise SpecError(path, f"cannot be read ({error.strerror})", "check the path") from error
     except (ValueError, RecursionError) as error:

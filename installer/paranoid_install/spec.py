@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from paranoid_install import keys, policy
+from paranoid_install import keys, outside, policy
 from paranoid_install.errors import SpecError
 from paranoid_install.selection import DevicePath, ImageFile, Rule, Selector, parse_selector
 from paranoid_install.settings import Given
@@ -25,7 +25,10 @@ _HASH = re.compile(r"\$(y|gy|7|2b|6|5)\$[./A-Za-z0-9$=,-]{8,}", re.ASCII)
 
 @dataclass(frozen=True)
 class InstallSpec:
-    """A valid request. `tmpfs_size` None: what the system to be installed says, else the policy."""
+    """A valid request. `tmpfs_size` None: what the system to be installed says, else the policy.
+
+    `ssh_keys_left` has a sentence for each line given that opens no shell, or not always.
+    """
 
     disk: Selector
     image_size: Size | None = None
@@ -38,6 +41,7 @@ class InstallSpec:
     flake: str = ""
     hostname: str = ""
     ssh_keys: tuple[str, ...] = ()
+    ssh_keys_left: tuple[str, ...] = ()
     generate_root_password: bool = False
     root_password_hash_file: str = ""
     skip_login_check: bool = False
@@ -55,6 +59,7 @@ def build(given: Mapping[str, Given]) -> InstallSpec:
     disk = read.one("disk", _disk, None)
     if disk is None:
         raise SpecError("--disk", "is missing", "name the disk to install to, or say --disk auto")
+    given_keys = read.many("ssh-key", keys.read)
     spec = InstallSpec(
         disk=disk,
         image_size=read.one("image-size", Size.parse, None),
@@ -66,7 +71,8 @@ def build(given: Mapping[str, Given]) -> InstallSpec:
         config=read.one("config", _directory, ""),
         flake=read.one("flake", _text, ""),
         hostname=read.one("hostname", _hostname, ""),
-        ssh_keys=tuple(k for batch in read.many("ssh-key", keys.read) for k in batch),
+        ssh_keys=tuple(k for found in given_keys for k in found.keys),
+        ssh_keys_left=tuple(w for found in given_keys for w in (*found.left, *found.limits)),
         generate_root_password=read.one("generate-root-password", _flag, default=False),
         root_password_hash_file=read.one("root-password-hash-file", _hash_file, ""),
         skip_login_check=read.one("skip-login-check", _flag, default=False),
@@ -233,9 +239,10 @@ def _directory(value: str) -> str:
 def _hash_file(value: str) -> str:
     path = Path(_text(value)).absolute()
     try:
-        text = path.read_text(encoding="ascii").strip()
+        text = outside.read(path).decode("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as a password hash ({error})") from None
+        reason = getattr(error, "strerror", None) or error
+        raise ValueError(f"{path} cannot be read as a password hash ({reason})") from None
     if _HASH.fullmatch(text) is None:
         # What the file holds may be the password itself: it is not shown.
         raise ValueError(f"{path} does not hold a crypt(5) hash; make one with mkpasswd")

@@ -5,14 +5,14 @@ Reads, and runs programs that only read. Nothing is written.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-from paranoid_install import disks, keys, record
+from paranoid_install import configured, contents, disks, keys, outside, record
+from paranoid_install.ahead import will_fail
+from paranoid_install.configured import Configured
 from paranoid_install.disks import Disk
 from paranoid_install.errors import Refusal, RefusedError, SpecError
 from paranoid_install.layout import Firmware, Layout, layout
@@ -20,35 +20,11 @@ from paranoid_install.past import cut_off
 from paranoid_install.runner import Runner
 from paranoid_install.selection import DevicePath, ImageFile, Needs, Rule, namesakes, select
 from paranoid_install.spec import InstallSpec
+from paranoid_install.systems import Room, System, boot_bytes, choose, room_of, system_at
 from paranoid_install.values import MIB
 
-
-@dataclass(frozen=True)
-class System:
-    """A toplevel that may be installed, and what it says of itself in etc/paranoid/layout.json.
-
-    `declared` is None for a system that was not made by the paranoid modules.
-    """
-
-    path: str
-    keys: tuple[str, ...] = ()
-    declared: Mapping[str, Any] | None = None
-
-    @property
-    def firmware(self) -> str:
-        return str(self.declared["firmware"]) if self.declared else ""
-
-    @property
-    def tmpfs_size(self) -> str:
-        return str(self.declared["tmpfsSize"]) if self.declared else ""
-
-
-@dataclass(frozen=True)
-class Room:
-    """What the closure of the system takes on ext4: bytes of whole blocks, and inodes."""
-
-    bytes: int
-    inodes: int
+_PASSING = ("partition", "loop", "memory disk", "compressed memory")
+"""Devices that the installed machine will not see; partitions are looked at with their disk."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +32,11 @@ class Survey:
     """The machine as found.
 
     `memory` is in bytes, None where the target is another machine. `clock` is in seconds since the
-    epoch, `boot_bytes` what the system puts onto /boot; None where it is not known. `unchecked` has
-    a sentence for each thing that could not be looked at and is no reason to refuse.
+    epoch, `boot_bytes` what the system puts onto /boot; None where it is not known. `live_keys`
+    open a shell of this machine's root, `live_left` says of each other line why not. `configured`
+    is what the configuration or flake given lets in; None where neither is. `unchecked` has a
+    sentence for each thing that could not be looked at and is no reason to refuse. `digests` are
+    those of what will be copied, by its path.
     """
 
     disk: Disk
@@ -66,7 +45,6 @@ class Survey:
     layout: Layout
     memory: int | None
     live_keys: tuple[str, ...]
-    config_has_keys: bool
     systems: tuple[System, ...]
     system: System | None
     modules: str
@@ -76,6 +54,10 @@ class Survey:
     boot_bytes: int | None = None
     clock: float | None = None
     unchecked: tuple[str, ...] = ()
+    will_fail: tuple[Refusal, ...] = ()
+    live_left: tuple[str, ...] = ()
+    configured: Configured | None = None
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
@@ -83,41 +65,62 @@ def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
 
     Raises RefusedError, SpecError, CommandFailed.
     """
-    firmware = _firmware(spec)
-    plan = layout(firmware)
+    kind = firmware(spec)
+    plan = layout(kind)
     needs = needs_of(spec, plan)
     found = disks.scan()
     disk = _find(runner, spec, found, needs, plan, journal)
     if disk.signatures is None:
         disk = _probe(runner, disk, found, plan, journal)
-    systems = tuple(_system(path) for path in spec.systems)
-    system = _choose(systems, firmware)
+    systems = tuple(system_at(path) for path in spec.systems)
+    system = choose(systems, kind)
     room, unchecked = room_of(runner, system.path) if system else (None, ())
+    others, unread = _others(runner, disk, found)
     modules = modules_directory()
+    live = keys.of_live_root()
     return Survey(
         disk=disk,
         partitions=disks.partitions_of(disk, found),
-        namesakes=namesakes(disk, _others(runner, disk, found, plan), needs.labels),
+        namesakes=namesakes(disk, others, needs.labels),
         layout=plan,
         memory=None if disk.kind == "image" else disks.memory(),
-        live_keys=keys.of_live_root(),
-        config_has_keys=bool(spec.config) and keys.in_directory(spec.config),
+        live_keys=live.keys,
+        live_left=live.left,
         systems=systems,
         system=system,
         room=room,
         modules=str(modules),
         has_impermanence=(modules / "impermanence").is_dir(),
         root_in_use=_in_use(spec.root),
-        boot_bytes=_boot_bytes(system.path) if system else None,
+        boot_bytes=boot_bytes(system.path) if system else None,
         clock=time.time(),
-        unchecked=unchecked,
+        unchecked=unchecked + unread,
+        will_fail=will_fail(runner, plan, built_here=system is None and not spec.flake),
+        configured=_configured(runner, spec, modules),
+        digests=_digests(spec, str(modules)),
     )
+
+
+POLICY = str(Path(__file__).with_name("policy"))
+
+
+def _digests(spec: InstallSpec, modules: str) -> dict[str, str]:
+    copied = [spec.root_password_hash_file]
+    if not spec.flake:
+        copied += [spec.config] if spec.config else [modules, POLICY]
+    try:
+        return {path: outside.digest(path) for path in copied if path}
+    except OSError as error:
+        subject = str(error.filename or "what is to be copied")
+        raise SpecError(subject, f"cannot be read ({error.strerror})", "check it") from error
 
 
 def needs_of(spec: InstallSpec, plan: Layout) -> Needs:
     """What the layout asks of a disk."""
     labels = tuple(p.label for p in plan.partitions)
-    return Needs(plan.minimum, plan.maximum, spec.wipe, labels)
+    # BIOS reads a disk in sectors of 512 bytes (INT 13h), and GRUB through it.
+    sectors = (512,) if plan.firmware == "bios" else (512, 4096)
+    return Needs(plan.minimum, plan.maximum, spec.wipe, labels, sectors)
 
 
 def modules_directory() -> Path:
@@ -138,7 +141,8 @@ def modules_directory() -> Path:
     raise SpecError(str(places[0]), problem, "set PARANOID_MODULES to the directory nix/")
 
 
-def _firmware(spec: InstallSpec) -> Firmware:
+def firmware(spec: InstallSpec) -> Firmware:
+    """The kind of firmware that the request means: said, or what started this machine."""
     match spec.firmware:
         case "bios":
             return "bios"
@@ -152,19 +156,28 @@ def _probe(
     runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout, journal: str = ""
 ) -> Disk:
     """The disk with what it holds, when it was installed by us before, and if not to the end."""
-    probed = disks.probe(runner, disk, disks.partitions_of(disk, found))
+    probed = contents.probe(runner, disk, disks.partitions_of(disk, found))
     device = nix_partition(probed, plan)
-    kept = ""
     if device is not None:
         installed = record.read_from(runner, device, on_nix(plan, record.NAME))
         if installed:
             return replace(probed, installed=installed)
-        kept = record.text_on(runner, device, on_nix(plan, record.JOURNAL))
-    if not (journal or kept) or not _may_be_ours(probed, plan):
-        return probed
-    table = disks.table_id(runner, probed.path)
-    ours = cut_off(journal, table, this_boot=True) or cut_off(kept, table, this_boot=False)
-    return replace(probed, left_over=ours)
+    return replace(probed, left_over=_is_left_over(runner, probed, plan, journal))
+
+
+def _is_left_over(runner: Runner, disk: Disk, plan: Layout, journal: str) -> bool:
+    """Whether all that the disk holds was written by runs of this boot that were cut off.
+
+    A later boot knows nothing of what was done in between, so its journal alone is believed; and
+    a file system that was mounted more often than by these runs may hold somebody's data.
+    """
+    if not journal or not _may_be_ours(disk, plan):
+        return False
+    mounts = [contents.mounts(disk.path, p.start_mib * MIB) for p in plan.partitions]
+    known = [count for count in mounts if count is not None]
+    if len(known) < len(mounts):
+        return False
+    return cut_off(journal, contents.table_id(runner, disk.path), max(known))
 
 
 def _may_be_ours(disk: Disk, plan: Layout) -> bool:
@@ -228,78 +241,38 @@ def _named(path: str, found: tuple[Disk, ...]) -> Disk:
     raise RefusedError(path, (Refusal("no-medium", problem, "name another disk"),))
 
 
-def _others(runner: Runner, disk: Disk, found: tuple[Disk, ...], plan: Layout) -> tuple[Disk, ...]:
-    """All other disks with their signatures, as far as they can be read."""
+def _others(
+    runner: Runner, disk: Disk, found: tuple[Disk, ...]
+) -> tuple[tuple[Disk, ...], tuple[str, ...]]:
+    """Every block device that is not the target's own, and what of them could not be read.
+
+    Logical volumes, arrays and mappings too: udev gives labels of theirs the same links. They are
+    the target's own when all that they stand on is. What ends with the live system is no matter.
+    """
     if disk.kind == "image":
         # An image is seen by the machine that it is taken to.
-        return ()
-    whole = (d for d in found if d.kind == "disk" and d.path != disk.path)
-    return tuple(_probe(runner, d, found, plan) for d in whole)
-
-
-def _system(path: str) -> System:
-    file = Path(path) / "etc/paranoid/layout.json"
-    if not file.exists():
-        return System(path, keys.of_system(path))
-    try:
-        declared = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise SpecError(str(file), f"cannot be read ({error})", "build the system again") from error
-    known = isinstance(declared, dict) and declared.get("version") == 1
-    if not known or not {"firmware", "tmpfsSize", "labels"} <= set(declared):
-        problem = "is not the description of a layout that this installer knows"
-        raise SpecError(str(file), problem, "build the system with modules of the same release")
-    return System(path, keys.of_system(path), declared)
-
-
-def room_of(runner: Runner, toplevel: str) -> tuple[Room | None, tuple[str, ...]]:
-    """The room for a closure, and what could not be checked where the store cannot tell it.
-
-    That is no refusal: nixos-install may know the store by other ways. Raises RefusedError for a
-    store that tells nonsense or cannot be read: its copy would fail as well, after the wipe.
-    """
-    from paranoid_install.store import StoreError, room  # noqa: PLC0415
-    from paranoid_install.store.closure import Unavailable  # noqa: PLC0415
-
-    try:
-        size = room.size(runner, toplevel)
-    except Unavailable as error:
-        return None, (f"whether the disk has room for the system was not checked ({error})",)
-    except StoreError as error:
-        raise _damaged(error.subject, error.problem, error.remedy) from error
-    except OSError as error:
-        raise _damaged(str(error.filename or toplevel), error.strerror or str(error)) from error
-    return Room(size.bytes, size.inodes), ()
-
-
-def _damaged(subject: str, problem: str, remedy: str = "") -> RefusedError:
-    remedy = remedy or "see what is wrong with it: nix-store --verify --check-contents"
-    return RefusedError(subject, (Refusal("store", problem, remedy),))
-
-
-def _boot_bytes(toplevel: str) -> int | None:
-    """The bytes of kernel and initrd, which are copied onto /boot; None where it has neither."""
-    files = [Path(toplevel, name) for name in ("kernel", "initrd")]
-    return sum(file.stat().st_size for file in files if file.exists()) or None
-
-
-def _choose(systems: tuple[System, ...], firmware: Firmware) -> System | None:
-    """The system made for this firmware; one that does not say is taken as it is."""
-    if not systems:
-        return None
-    fitting = [s for s in systems if s.firmware in ("", firmware)]
-    if len(fitting) == 1:
-        return fitting[0]
-    paths = ", ".join(s.path for s in systems)
-    if fitting:
-        raise SpecError(
-            "--system", f"{len(fitting)} of {paths} fit {firmware} firmware", "give one"
-        )
-    kinds = " and ".join(sorted({s.firmware for s in systems}))
-    problem = f"{paths} is made for {kinds} firmware, and this install is for {firmware}"
-    raise RefusedError(
-        "--system", (Refusal("firmware", problem, "give a system made for it, or --firmware"),)
+        return (), ()
+    own = disks.stacked_on(disk, found)
+    seen = tuple(
+        contents.signatures(runner, d, disks.partitions_of(d, found))
+        for d in found
+        if d.kind not in _PASSING and d.path not in own
     )
+    unread = tuple(
+        f"whether {d.path} carries a label of this layout was not checked ({d.unreadable})"
+        for d in seen
+        if d.unreadable
+    )
+    return seen, unread
+
+
+def _configured(runner: Runner, spec: InstallSpec, modules: Path) -> Configured | None:
+    """What the configuration to be built lets in, where that is what is installed."""
+    if spec.systems or spec.skip_login_check:
+        return None
+    if spec.config:
+        return configured.of_directory(runner, modules, spec.config)
+    return configured.of_flake(runner, modules, spec.flake) if spec.flake else None
 
 
 def _in_use(root: str) -> bool:
@@ -312,13 +285,16 @@ def _in_use(root: str) -> bool:
     return mounted or (path.is_dir() and any(path.iterdir()))
 
 
-def as_it_is(runner: Runner, disk: Disk) -> Disk:
-    """The same disk as it is now, looked at again. Raises RefusedError when it is gone."""
+def as_it_is(runner: Runner, disk: Disk, *, claimed: bool) -> Disk:
+    """The same disk as it is now, looked at again. Raises RefusedError when it is gone.
+
+    `claimed` says that this run itself holds it exclusively.
+    """
     if disk.kind == "image":
-        return disks.probe(runner, disks.image(disk.path, disk.size))
+        return contents.probe(runner, disks.image(disk.path, disk.size))
     found = disks.scan()
     now = _named(disk.path, found)
-    return disks.probe(runner, now, disks.partitions_of(now, found))
+    return contents.probe(runner, now, disks.partitions_of(now, found), claimed=claimed)
 
 
 MINIMUM_ROOT = 64 * MIB

@@ -1,10 +1,14 @@
 # The ssh daemon's settings, and the same as text for sshd_config(5).
 #
-#   jumpHost  lets clients forward TCP connections through the machine
-#   without   algorithms to leave out, where the OpenSSH at hand does not know them
+#   jumpHost   lets clients forward TCP connections through the machine
+#   olderKeys  kinds of keys to take beside the policy's: names of its table `older`
+#   penalties  PerSourcePenalties in sshd's own words; null for the policy's
+#   without    algorithms and settings to leave out, where the OpenSSH at hand does not know them
 {
   policy,
   jumpHost ? false,
+  olderKeys ? [ ],
+  penalties ? null,
   without ? [ ],
 }:
 let
@@ -39,8 +43,23 @@ let
     else
       toString value;
 
-  changed = if jumpHost then sshd.jumpHost else { };
-  settings = builtins.mapAttrs forNixos (sshd.settings // changed);
+  older = map (kind: sshd.older.${kind}) olderKeys;
+  sizes = builtins.filter (size: size != null) (map (kind: kind.RequiredRSASize or null) older);
+
+  changed =
+    (if jumpHost then sshd.jumpHost else { })
+    // (if penalties == null then { } else { PerSourcePenalties = penalties; })
+    // {
+      PubkeyAcceptedAlgorithms =
+        sshd.settings.PubkeyAcceptedAlgorithms
+        ++ builtins.concatMap (kind: kind.PubkeyAcceptedAlgorithms or [ ]) older;
+      RequiredRSASize = builtins.foldl' (
+        least: size: if size < least then size else least
+      ) sshd.settings.RequiredRSASize sizes;
+    };
+  settings = builtins.mapAttrs forNixos (
+    builtins.removeAttrs (sshd.settings // changed) without
+  );
 
   hostKeys = layout.hostKeys;
   authorizedKeysFiles = sshd.authorizedKeysFiles ++ [ "${layout.persist.authorizedKeys}/%u" ];

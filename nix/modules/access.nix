@@ -7,58 +7,30 @@
 let
   policy = import ../lib/policy.nix;
   cfg = config.paranoid.access;
-  inherit (config.networking) firewall wireguard;
-  ssh = config.services.openssh;
-
-  isOpen = ports: lib.any (port: lib.elem port ports) ssh.ports;
-
-  openOn =
-    interface:
-    lib.elem interface firewall.trustedInterfaces
-    || isOpen (firewall.interfaces.${interface} or { allowedTCPPorts = [ ]; }).allowedTCPPorts;
-
-  # An interface that only a private network brings: there while that network is.
-  private =
-    lib.optional config.services.tailscale.enable config.services.tailscale.interfaceName
-    ++ lib.attrNames (lib.filterAttrs (_: interface: interface.peers != [ ]) wireguard.interfaces);
-
-  named = lib.subtractLists (
-    [
-      policy.vpn.tailscale.interface
-      config.services.tailscale.interfaceName
-      "lo"
-    ]
-    ++ lib.attrNames wireguard.interfaces
-  ) (lib.attrNames firewall.interfaces ++ firewall.trustedInterfaces);
-
-  reachable =
-    !firewall.enable || isOpen firewall.allowedTCPPorts || lib.any openOn (private ++ named);
-
-  missing =
-    if !ssh.enable then
-      "The ssh daemon is off; switch on paranoid.sshd"
-    else if !reachable then
-      "No network reaches the ssh daemon; open it with paranoid.sshd.openFirewall, or give "
-      + "paranoid.vpn.tailscale an authKeyFile or paranoid.vpn.wireguard a peer"
-    else
-      "No user who may log in has a key; set users.users.<name>.openssh.authorizedKeys.keys";
-
-  mayLogIn =
-    name: user: if name == "root" then ssh.settings.PermitRootLogin != "no" else user.isNormalUser;
-  holdsKey =
-    user: user.openssh.authorizedKeys.keys != [ ] || user.openssh.authorizedKeys.keyFiles != [ ];
-
-  # Keys given at install time are looked for by the installer, which knows them.
-  keysOnDisk = lib.elem "${policy.layout.persist.authorizedKeys}/%u" ssh.authorizedKeysFiles;
-  keyed =
-    keysOnDisk || lib.any holdsKey (lib.attrValues (lib.filterAttrs mayLogIn config.users.users));
+  # An authority, say, whose word the owner gives. That module need not be there.
+  keysFrom = config.paranoid.amnesia.keysFrom or "";
+  judged = import ../lib/access.nix { inherit policy; } config;
 in
 {
   options.paranoid.access = {
     enable = lib.mkEnableOption ''
       the check that one way into the machine remains: an ssh daemon that some network
-      reaches and that knows a key, or a password at the console. Each measure alone
-      is right, and all together they can lock the owner out'';
+      reaches, and a user whom it lets into a shell with a key that it takes; or a password
+      at the console. Each measure alone is right, and all together they can lock the
+      owner out'';
+
+    keysOnDisk = lib.mkOption {
+      type = lib.types.listOf lib.types.str;
+      default = [ ];
+      example = [ "root" ];
+      description = ''
+        Users whose keys lie in ${policy.layout.persist.authorizedKeys}, a file a user, and not
+        in the configuration. The installer puts root's there (`--ssh-key`), says so in the
+        configuration that it writes, and refuses a system that relies on them where none was
+        given. Why it has to be said: a configuration without any key is otherwise a machine
+        without a way in.
+      '';
+    };
 
     console = lib.mkOption {
       type = lib.types.bool;
@@ -75,9 +47,13 @@ in
   config = lib.mkIf cfg.enable {
     assertions = [
       {
-        assertion = cfg.console || (ssh.enable && reachable && keyed);
+        # Words say nothing of the daemon, the network, and who may log in.
+        assertion = cfg.console || judged.ways != [ ] || (keysFrom != "" && judged.admitted != [ ]);
         message = ''
-          paranoid.access: no way into this machine remains. ${missing}, or say with
+          paranoid.access: no way into this machine remains: ${judged.why}.
+          Set users.users.<name>.openssh.authorizedKeys.keys to a key that the daemon takes, or
+          paranoid.access.keysOnDisk if the installer brings it, and let a network reach the
+          daemon (paranoid.sshd.openFirewall, paranoid.vpn); or say with
           paranoid.access.console = true that the console is enough.
         '';
       }

@@ -33,6 +33,15 @@ let
       ++ (if noexec then mount.options else lib.remove "noexec" mount.options)
     );
 
+  # On a partition of its own the persist root is no bind of a place onto itself; with
+  # that option mount would look for a directory in the device's stead.
+  kept =
+    mountPoint: mountOptions:
+    if config.fileSystems.${mountPoint}.fsType == "none" then
+      mountOptions
+    else
+      lib.remove "bind" mountOptions;
+
   fileSystem =
     mountPoint:
     let
@@ -42,7 +51,7 @@ let
       # Above NixOS's own defaults, below what hardware-configuration.nix says.
       device = lib.mkOverride 900 mount.device;
       fsType = lib.mkOverride 900 mount.fsType;
-      options = optionsOf mount;
+      options = optionsOf (mount // { options = kept mountPoint mount.options; });
       inherit (mount) neededForBoot;
     };
 

@@ -10,6 +10,7 @@ let
   sshd = import ../lib/sshd.nix {
     inherit policy;
     jumpHost = cfg.jumpHost.enable;
+    inherit (cfg) olderKeys penalties;
   };
 in
 {
@@ -46,6 +47,30 @@ in
       '';
     };
 
+    olderKeys = lib.mkOption {
+      type = lib.types.listOf (lib.types.enum (lib.attrNames policy.sshd.older));
+      default = [ ];
+      example = [ "rsa-2048" ];
+      description = ''
+        Kinds of keys that let somebody in beside the policy's: RSA of less than
+        ${toString policy.sshd.settings.RequiredRSASize} bits, as EC2 makes them, and ECDSA. For an
+        owner who cannot have another key; `paranoid-install verify` goes on to report it.
+      '';
+    };
+
+    penalties = lib.mkOption {
+      type = lib.types.nullOr lib.types.singleLineStr;
+      default = null;
+      example = "crash:90 authfail:1 noauth:0 max:60";
+      description = ''
+        For how long an address is refused after its sessions failed (PerSourcePenalties of
+        sshd_config(5), in its words); null for not at all. Why not: whoever shares an address with
+        the owner could keep the owner out, and a key cannot be guessed. With it, the consoles
+        tell how the refused are let in again: `systemctl reload sshd` forgets all penalties and
+        ends no session.
+      '';
+    };
+
     jumpHost = {
       enable = lib.mkEnableOption ''
         TCP forwarding from the client's side (`ssh -J`), for a machine that others
@@ -70,6 +95,11 @@ in
     # systemd offers sshd on sockets of its own as well (systemd-ssh-generator(8)): to
     # the hypervisor, and to local users. The firewall sees neither.
     boot.kernelParams = [ "systemd.ssh_auto=no" ];
+
+    # Under the greeting of every console: whoever needs it has no other place to look it up.
+    services.getty.helpLine = lib.mkIf (cfg.penalties != null) (
+      lib.mkAfter "Refused by ssh after failed logins? Log in here: systemctl reload sshd"
+    );
 
     services.openssh = {
       enable = true;

@@ -17,8 +17,9 @@ _ROOT = Path(__file__).parents[2]
 _TOOLS = ("parted", "mkfs.ext4", "mkfs.vfat", "mount", "umount", "losetup", "partx", "wipefs",
           "blkid", "nixos-generate-config", "nixos-install", "ssh-keygen", "grub-install", "cp",
           "sync", "install", "rm", "mkpasswd", "systemctl", "udevadm", "debugfs",
-          "nix-store")  # fmt: skip
-_PROBES = {"wipefs --no-act", "blkid --probe", "debugfs -R"}
+          "nix-store", "nix-build", "nix-instantiate", "modprobe")  # fmt: skip
+_PROBES = {"wipefs --no-act", "blkid --probe", "debugfs -R", "nix-instantiate --find-file",
+           "modprobe --dry-run"}  # fmt: skip
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: the program asks for it")
 
@@ -79,6 +80,12 @@ def only_probes(calls: Path) -> bool:
         (["--disk", "{tmp}/x.img", "--image-size", "2Q"], 2, "--image-size: '2Q' is not a size"),
         (["--disk", "auto", "--tmpfs-size", "2Q"], 2, "--tmpfs-size: '2Q' is not a size"),
         (["--disk", "auto", "--answers", "/none"], 2, "error: /none: cannot be read (No such file"),
+        (["--disk", "auto", "--answers", "/dev/zero"], 2, "zero: cannot be read (is no regular"),
+        (["--disk", "auto", "--answers", "{tmp}/fifo"], 2, "fifo: cannot be read (is no regular"),
+        (["--disk", "auto", "--ssh-key", "{tmp}/fifo"], 2, "nor a file (is no regular file)"),
+        (["--disk", "auto", "--ssh-key", "/dev/zero"], 2, "nor a file (is no regular file)"),
+        (["--disk", "auto", "--root-password-hash-file", "{tmp}/fifo"], 2,
+         "cannot be read as a password hash (is no regular file)"),
         (["--disk", "auto", "--frimware", "bios"], 2, "No such option: --frimware"),
         (["--disk", "{tmp}/x.img", "--image-size", "4G", "--root", "/usr"], 3,
          "error: /usr: is mounted or not empty"),
@@ -92,6 +99,7 @@ def test_a_bad_request_is_one_sentence_and_nothing_ran(
     call: Call, calls: Path, tmp_path: Path, arguments: list[str], code: int, sentence: str
 ) -> None:
     words = [a.format(tmp=tmp_path) for a in arguments]
+    os.mkfifo(tmp_path / "fifo")
     extra = [] if "--root" in words else ["--root", f"{tmp_path}/root"]
     before = sorted(tmp_path.rglob("*"))
     done = call(*words, *extra, "--ssh-key", KEY)

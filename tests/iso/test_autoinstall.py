@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -102,6 +103,19 @@ def test_what_the_installer_says_is_on_every_console_and_in_the_log(machine: Mac
     machine.run()
     for place in (machine.devices / "tty1", machine.devices / "ttyS0", machine.log):
         assert place.read_text().startswith("one\ntwo\n")
+
+
+def test_the_log_is_for_root_alone(machine: Machine) -> None:
+    machine.log.touch(0o644)
+    machine.run()
+    assert stat.S_IMODE(machine.log.stat().st_mode) == 0o600
+
+
+def test_why_a_disk_is_not_booted_is_told(machine: Machine) -> None:
+    ends_with(3, machine)
+    machine.program("boot-installed", "echo its record names another disk >&2; exit 3")
+    machine.run()
+    assert "nothing is booted: its record names another disk" in machine.log.read_text()
 
 
 def test_a_console_that_is_not_there_stops_nothing(machine: Machine) -> None:

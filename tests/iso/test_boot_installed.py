@@ -1,4 +1,7 @@
-"""Handing over to the installed system: real loop devices and mounts, a stand-in for kexec."""
+"""Handing over to the installed system: real loop devices and mounts, a stand-in for kexec.
+
+Which disk that is, the installer says: here a stand-in, in tests/loop/test_untrusted.py the real.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,7 @@ from pathlib import Path
 import pytest
 
 BOOT_INSTALLED = Path(__file__).parents[2] / "iso" / "boot-installed"
-# Not the policy's: another test's disk may be attached at the same time.
-LABEL = "handover"
-RECORD = "persist/var/log/paranoid-install"
+STORE_PATH = "/nix/store/11111111111111111111111111111111"
 TOPLEVEL = "/nix/store/00000000000000000000000000000000-nixos-system-machine"
 
 needed = ["mkfs.ext4", "losetup", "blkid", "mount"]
@@ -27,31 +28,29 @@ pytestmark = [
 ]
 
 
-def disk(directory: Path, name: str, *, installed: bool = True) -> Path:
+def disk(directory: Path, name: str, *, system: str = TOPLEVEL, kernel: str = "") -> Path:
     """An image of what the installer leaves on /nix, as far as handing over reads it."""
     root = directory / name
     store = root / "store"
-    (store / "k").mkdir(parents=True)
-    (store / "i").mkdir()
-    (store / "k/bzImage").write_text("the kernel\n")
-    (store / "i/initrd").write_text("the initrd\n")
+    (store / f"{'1' * 32}-k").mkdir(parents=True)
+    (store / f"{'1' * 32}-i").mkdir()
+    (store / f"{'1' * 32}-k/bzImage").write_text("the kernel\n")
+    (store / f"{'1' * 32}-i/initrd").write_text("the initrd\n")
     toplevel = root / TOPLEVEL.removeprefix("/nix/")
     toplevel.mkdir()
-    (toplevel / "kernel").symlink_to("/nix/store/k/bzImage")
-    (toplevel / "initrd").symlink_to("/nix/store/i/initrd")
+    (toplevel / "kernel").symlink_to(kernel or f"{STORE_PATH}-k/bzImage")
+    (toplevel / "initrd").symlink_to(f"{STORE_PATH}-i/initrd")
+    (toplevel / "init").symlink_to(f"{STORE_PATH}-i/init")
     (toplevel / "kernel-params").write_text("console=ttyS0 quiet\n")
     profiles = root / "var/nix/profiles"
     profiles.mkdir(parents=True)
     (profiles / "system-1-link").symlink_to("/nix/store/gone")
-    (profiles / "system-2-link").symlink_to(TOPLEVEL)
+    (profiles / "system-2-link").symlink_to(system)
     (profiles / "system").symlink_to("system-2-link")
-    if installed:
-        (root / RECORD).mkdir(parents=True)
-        (root / RECORD / "record.json").write_text("{}")
     image = directory / f"{name}.img"
     with image.open("wb") as file:
         file.truncate(16 * 1024**2)
-    make = ["mkfs.ext4", "-q", "-L", LABEL, "-d", str(root), str(image)]
+    make = ["mkfs.ext4", "-q", "-d", str(root), str(image)]
     subprocess.run(make, check=True, capture_output=True)
     return image
 
@@ -71,21 +70,22 @@ class HandOver:
         path.write_text(f'#!/bin/sh\necho {name} "$@" >> {self.calls}\n{body}\n')
         path.chmod(0o755)
 
-    def attach(self, image: Path) -> None:
+    def attach(self, image: Path) -> str:
         made = subprocess.run(
             ["losetup", "--find", "--show", str(image)], check=True, capture_output=True, text=True
         )
-        device = made.stdout.strip()
-        # Partitions that partx told the kernel of outlive their loop device, and blkid passes over
-        # a disk that has any. Most have none, and partx calls that a failure.
-        subprocess.run(["partx", "--delete", device], check=False, capture_output=True)
-        self.attached.append(device)
+        self.attached.append(made.stdout.strip())
+        return self.attached[-1]
+
+    def means(self, image: Path) -> None:
+        """Let the installer say that this disk is installed."""
+        self.program("paranoid-install", f"echo {self.attach(image)}; echo {TOPLEVEL}")
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         environment = {
             "PATH": f"{self.directory}/bin:{os.environ['PATH']}",
-            "NIX_LABEL": LABEL,
-            "RECORD": RECORD,
+            "ANSWERS": "/answers",
+            "SECURE_BOOT": str(self.directory / "SecureBoot"),
         }
         return subprocess.run(
             [BOOT_INSTALLED, *arguments],
@@ -109,11 +109,12 @@ def hand_over(tmp_path: Path) -> Iterator[HandOver]:
 
 def test_the_current_generation_is_started_by_kexec(hand_over: HandOver, tmp_path: Path) -> None:
     # What is behind a mount point cannot be looked at afterwards: kexec reads it here.
-    hand_over.program("kexec", 'cat "$2" "${3#--initrd=}" >> ' + str(hand_over.calls))
-    hand_over.attach(disk(tmp_path, "machine"))
+    hand_over.program("kexec", 'cat "$2" "${4#--initrd=}" >> ' + str(hand_over.calls))
+    hand_over.means(disk(tmp_path, "machine"))
     done = hand_over.run()
     assert done.returncode == 0, done.stderr
-    kexec, *loaded, systemctl = hand_over.called
+    asked, kexec, *loaded, systemctl = hand_over.called
+    assert asked == "paranoid-install installed --answers /answers"
     assert kexec.startswith("kexec --load /run/boot-installed.")
     assert kexec.endswith(f"--command-line=init={TOPLEVEL}/init console=ttyS0 quiet")
     assert loaded == ["the kernel", "the initrd"]
@@ -123,36 +124,58 @@ def test_the_current_generation_is_started_by_kexec(hand_over: HandOver, tmp_pat
 def test_a_check_starts_nothing_and_writes_nothing(hand_over: HandOver, tmp_path: Path) -> None:
     image = disk(tmp_path, "machine")
     before = image.read_bytes()
-    hand_over.attach(image)
+    hand_over.means(image)
     assert hand_over.run("--check").returncode == 0
-    assert hand_over.called == []
+    assert len(hand_over.called) == 1
     assert image.read_bytes() == before
 
 
-def test_a_disk_without_a_record_was_not_installed(hand_over: HandOver, tmp_path: Path) -> None:
-    hand_over.attach(disk(tmp_path, "machine", installed=False))
-    done = hand_over.run("--check")
-    assert done.returncode == 1
-    assert "0 installed disks" in done.stderr
+def test_what_the_installer_does_not_name_is_not_booted(
+    hand_over: HandOver, tmp_path: Path
+) -> None:
+    hand_over.attach(disk(tmp_path, "machine"))
+    hand_over.program("paranoid-install", "echo its record cannot be read >&2; exit 3")
+    for arguments in ((), ("--check",)):
+        done = hand_over.run(*arguments)
+        assert done.returncode == 3
+        assert "its record cannot be read" in done.stderr
+    assert not [call for call in hand_over.called if "kexec" in call]
 
 
-def test_without_a_disk_there_is_nothing_to_boot(hand_over: HandOver) -> None:
-    assert hand_over.run("--check").returncode == 1
-
-
-def test_two_installed_disks_are_not_chosen_between(hand_over: HandOver, tmp_path: Path) -> None:
-    hand_over.attach(disk(tmp_path, "one"))
-    hand_over.attach(disk(tmp_path, "two"))
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"system": "/run/evil"}, "leads to /run/evil, not into the store"),
+        ({"system": f"{STORE_PATH}-x/../../../run/evil"}, "not into the store"),
+        ({"kernel": "/proc/kcore"}, "leads to /proc/kcore, not into the store"),
+        ({"kernel": f"{STORE_PATH}-k/../../../../etc/shadow"}, "not into the store"),
+    ],
+)
+def test_what_leads_out_of_the_store_is_not_booted(
+    hand_over: HandOver, tmp_path: Path, changes: dict[str, str], sentence: str
+) -> None:
+    hand_over.means(disk(tmp_path, "machine", **changes))
     done = hand_over.run()
     assert done.returncode == 1
-    assert "2 installed disks" in done.stderr
-    assert hand_over.called == []
+    assert sentence in done.stderr
+    assert len(hand_over.called) == 1
 
 
 def test_a_kernel_that_does_not_load_is_a_failure(hand_over: HandOver, tmp_path: Path) -> None:
     hand_over.program("kexec", "echo refused >&2; exit 1")
-    hand_over.attach(disk(tmp_path, "machine"))
+    hand_over.means(disk(tmp_path, "machine"))
     done = hand_over.run()
-    assert done.returncode != 0
+    assert done.returncode == 1
     assert "refused" in done.stderr
+    assert "did not take its kernel" in done.stderr
     assert "systemctl kexec" not in hand_over.called
+
+
+@pytest.mark.parametrize(("value", "on"), [(1, True), (0, False)])
+def test_where_secure_boot_is_on_the_failure_says_so(
+    hand_over: HandOver, tmp_path: Path, value: int, on: bool
+) -> None:
+    (tmp_path / "SecureBoot").write_bytes(bytes([6, 0, 0, 0, value]))
+    hand_over.program("kexec", "exit 1")
+    hand_over.means(disk(tmp_path, "machine"))
+    assert ("Secure Boot is on" in hand_over.run().stderr) == on

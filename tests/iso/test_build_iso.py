@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.samples import rsa
+
 ROOT = Path(__file__).parents[2]
 
 pytestmark = pytest.mark.skipif(
@@ -96,6 +98,25 @@ def test_what_is_not_a_list_of_keys_is_refused(builder: Builder, served: str, sa
     assert said in done.stderr
     assert not (builder.directory / "paranoid-image/octocat.nix").exists()
     assert not any(call.startswith("nix") for call in builder.called)
+
+
+@pytest.mark.skipif(shutil.which("nix-instantiate") is None, reason="needs nix-instantiate")
+def test_a_key_that_sshd_would_not_take_builds_nothing(builder: Builder) -> None:
+    builder.serve(rsa(2048) + "\n")
+    done = builder.run("--github-user", "octocat")
+    assert done.returncode == 2
+    assert "sshd takes RSA keys of 3072 bits and more, and it has 2048" in done.stderr
+    assert "no key of octocat lets root in" in done.stderr
+    assert not any(call.startswith("nix build") for call in builder.called)
+
+
+@pytest.mark.skipif(shutil.which("nix-instantiate") is None, reason="needs nix-instantiate")
+def test_a_good_key_beside_a_bad_one_is_enough_and_the_bad_one_is_told(builder: Builder) -> None:
+    builder.serve(f"{rsa(2048)}\n{builder.public}")
+    done = builder.run("--github-user", "octocat")
+    assert done.returncode == 0, done.stderr
+    assert "keys that let nobody in, and why:\n  ssh-rsa" in done.stderr
+    assert builder.called[-1].startswith("nix build")
 
 
 def test_a_fetch_that_fails_builds_nothing(builder: Builder) -> None:

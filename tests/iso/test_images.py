@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 
 from paranoid_install import settings
+from tests.unit.samples import KEY, rsa
 
 Evaluate = Callable[[str], Any]
 
@@ -38,7 +38,9 @@ def iso(evaluate: Evaluate) -> Any:
     return evaluate(IMAGE + """
       let
         config = live {
-          paranoid.image.sshKeys = [ "ssh-ed25519 AAAA one@place" ];
+          paranoid.image.sshKeys = [
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f one"
+          ];
           paranoid.image.answers.disk = "serial=1234";
         };
         etc = config.environment.etc;
@@ -101,7 +103,7 @@ def test_the_unit_is_the_plain_file_with_every_placeholder_filled_in(iso: Any) -
 def test_the_answers_are_settings_that_the_installer_knows(iso: Any) -> None:
     given = settings.parse_answers(iso["answers"], "answers.toml")
     assert given["disk"].values == ("serial=1234",)
-    assert given["ssh-key"].values == ("ssh-ed25519 AAAA one@place",)
+    assert given["ssh-key"].values == (KEY.replace(" admin", " one"),)
     assert given["countdown"].values == ("30",)
     assert given["then"].values == ("poweroff",)
 
@@ -122,7 +124,7 @@ def test_an_image_without_a_system_brings_what_to_build_one_from(iso: Any) -> No
 
 def test_what_must_not_be_in_an_image_is_refused(evaluate: Evaluate, tmp_path: Path) -> None:
     keys = tmp_path / "octocat.keys"
-    keys.write_text("ssh-ed25519 AAAA octocat\n")
+    keys.write_text(f"{KEY}\n")
     right = "sha256-" + base64.b64encode(hashlib.sha256(keys.read_bytes()).digest()).decode()
     wrong = "sha256-" + base64.b64encode(bytes(32)).decode()
     fired = evaluate(IMAGE + f"""
@@ -139,6 +141,14 @@ def test_what_must_not_be_in_an_image_is_refused(evaluate: Evaluate, tmp_path: P
             {{ file = {keys}; hash = "{right}"; }}
           ];
         }};
+        short = refusals {{ paranoid.image.sshKeys = [ "{rsa(2048)}" ]; }};
+        shortAdmitted = refusals {{
+          paranoid.image.sshKeys = [ "{rsa(2048)}" ];
+          paranoid.image.olderKeys = [ "rsa-2048" ];
+        }};
+        command = refusals {{
+          paranoid.image.sshKeys = [ "command=\\"exit\\" {KEY}" ];
+        }};
         password = refusals {{ paranoid.image.rootPasswordHash = "hunter2"; }};
         hash = refusals {{ paranoid.image.rootPasswordHash = "$y$j9T$salt$hashhashhash"; }};
         base = refusals {{
@@ -154,6 +164,9 @@ def test_what_must_not_be_in_an_image_is_refused(evaluate: Evaluate, tmp_path: P
     assert "needs one of" in fired["two"][0]
     assert f"has the hash {right}" in fired["changed"][0]
     assert fired["pinned"] == []
+    assert "sshd takes RSA keys of 3072 bits and more, and it has 2048" in fired["short"][0]
+    assert fired["shortAdmitted"] == []
+    assert "in place of a shell" in fired["command"][0]
     assert "no hash of crypt(5)" in fired["password"][0]
     assert "hunter2" not in fired["password"][0]
     assert fired["hash"] == []
@@ -286,15 +299,24 @@ def test_a_machine_that_fetches_its_keys_tells_the_installer(evaluate: Evaluate)
       in
       {
         layout = config.environment.etc."paranoid/layout.json".text;
-        script = config.systemd.services.paranoid-ec2-keys.script;
+        environment = { inherit (config.systemd.services.paranoid-ec2-keys.environment)
+          KEYS METADATA RSA_BITS TYPES; };
         fired = builtins.filter (a: !a.assertion) config.assertions;
+        rootShutOut = map (a: a.message) (builtins.filter (a: !a.assertion) (machine.extendModules {
+          modules = [ ({ lib, ... }: {
+            services.openssh.settings.PermitRootLogin = lib.mkForce "no";
+          }) ];
+        }).config.assertions);
       }
     """)
     assert machine["fired"] == []
+    assert any("root does not get in" in message for message in machine["rootShutOut"])
     assert json.loads(machine["layout"])["keysFrom"] == "the instance metadata service"
-    script = machine["script"]
-    assert script.index("http://169.254.169.254/latest") < script.index("http://[fd00:ec2::254]/")
-    assert subprocess.run(["bash", "-n"], input=script, text=True, check=False).returncode == 0
+    environment = machine["environment"]
+    assert environment["METADATA"] == "http://169.254.169.254/latest http://[fd00:ec2::254]/latest"
+    assert environment["KEYS"] == "/nix/persist/etc/ssh/authorized_keys.d/root"
+    assert environment["TYPES"] == "sk-ssh-ed25519@openssh.com ssh-ed25519 ssh-rsa"
+    assert environment["RSA_BITS"] == "3072"
 
 
 def test_the_tests_in_virtual_machines_evaluate_and_are_python(evaluate: Evaluate) -> None:

@@ -158,6 +158,25 @@ class Bench:
         out, err = process.communicate(timeout=300)
         return Outcome(process.returncode, out, err)
 
+    def run_on_terminal(self, *arguments: str) -> tuple[Outcome, str]:
+        """Run with pipes for the output, and a terminal that the run belongs to; what is on it."""
+        ours, theirs = os.openpty()
+        process = subprocess.Popen(
+            ["setsid", "--ctty", "--wait", *self.command(*arguments)],
+            env=self.environment, stdin=theirs, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self.started.append(process)
+        out, err = process.communicate(timeout=300)
+        os.set_blocking(ours, False)
+        try:
+            shown = os.read(ours, 65536).decode()
+        except BlockingIOError:
+            shown = ""
+        os.close(theirs)
+        os.close(ours)
+        return Outcome(process.returncode, out, err), shown
+
     def run_bare(self, *words: str) -> Outcome:
         """Run a subcommand, which takes no root."""
         done = subprocess.run(

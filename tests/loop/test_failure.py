@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 from dataclasses import replace
@@ -66,7 +67,10 @@ def test_a_busy_mount_is_reported_as_still_held(bench: Bench, system: str, key: 
         f'cd "$2/nix" && setsid tail -f /dev/null >/dev/null 2>&1 & echo $! > {holder}; exit 9',
     )
     outcome = bench.run(*arguments(bench, system, key))
-    os.kill(int(holder.read_text()), signal.SIGTERM)
+    gone = os.pidfd_open(int(holder.read_text()))
+    signal.pidfd_send_signal(gone, signal.SIGTERM)
+    assert select.select([gone], [], [], 20)[0]
+    os.close(gone)
     assert outcome.code == 6
     assert "still held" in outcome.err
     assert f"umount {bench.root}/nix" in outcome.err

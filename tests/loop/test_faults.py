@@ -42,7 +42,7 @@ GARBAGE = [
     # program, the step that notices, what it says of it
     ("losetup", "partition", "which is no loop device"),
     ("parted", "partition", "found no partition table where one was just written"),
-    ("mkfs.ext4", "mount", "mount"),
+    ("mkfs.ext4", "format", "ext4 'boot' was just made, and there is nothing"),
     ("nixos-generate-config", "configure", "hardware-configuration.nix"),
     ("ssh-keygen", "identity", "made no key with a fingerprint"),
     ("mkpasswd", "identity", "printed no yescrypt hash"),

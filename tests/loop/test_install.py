@@ -14,11 +14,15 @@ import pytest
 from .conftest import TOP, Bench, Opened, Outcome, opened_image
 
 
-def install(bench: Bench, system: str, key: Path, *more: str) -> Outcome:
-    return bench.run(
+def arguments(bench: Bench, system: str, key: Path) -> list[str]:
+    return [
         "--disk", str(bench.image), "--image-size", "3G", "--tmpfs-size", "2G",
-        "--ssh-key", str(key), "--system", system, "--json", *more,
-    )  # fmt: skip
+        "--ssh-key", str(key), "--system", system, "--json",
+    ]  # fmt: skip
+
+
+def install(bench: Bench, system: str, key: Path, *more: str) -> Outcome:
+    return bench.run(*arguments(bench, system, key), *more)
 
 
 @pytest.fixture(scope="module")
@@ -187,9 +191,11 @@ def test_a_dry_run_says_the_same_and_does_nothing(bench: Bench, system: str, key
 def test_a_root_password_is_shown_once_and_kept_as_a_hash(
     bench: Bench, system: str, key: Path
 ) -> None:
-    outcome = install(bench, system, key, "--generate-root-password")
+    outcome, shown = bench.run_on_terminal(
+        *arguments(bench, system, key), "--generate-root-password"
+    )
     assert outcome.code == 0, outcome.err
-    password = outcome.err.split("shown only now: ")[1].split()[0]
+    password = shown.split("shown only now: ")[1].split()[0]
     assert len(password) == 20
     assert password not in outcome.out
     assert password not in Path("/run/paranoid-install/journal.jsonl").read_text()

@@ -124,7 +124,7 @@ def test_what_a_killed_run_left_at_work_is_ended(bench: Bench, system: str, key:
     )
     assert bench.run(*arguments(bench, system, key)).code == -signal.SIGKILL
     left = int(pid.read_text())
-    assert f"_PARANOID_ROOT={bench.root}" in Path(f"/proc/{left}/environ").read_text()
+    assert "_PARANOID_RUN=" in Path(f"/proc/{left}/environ").read_text()
     heal(bench, "nixos-install")
     again = bench.run(*arguments(bench, system, key))
     assert again.code == 0, again.err
@@ -175,23 +175,34 @@ def cut_off_at(
     return request
 
 
-def test_after_a_power_cut_the_disk_itself_says_that_its_contents_are_ours(
+def test_what_a_run_of_an_earlier_boot_left_may_be_in_use_and_is_not_ours(
     bench: Bench, loop: str, system: str, key: Path
 ) -> None:
     request = cut_off_at(bench, loop, system, key, "nixos-generate-config", "")
-    dry = bench.run(*request, "--dry-run")
-    assert dry.code == 0, dry.err
-    again = bench.run(*request)
+    refused = bench.run(*request)
+    assert refused.code == 3
+    assert "is not blank" in refused.err
+    again = bench.run(*request, "--wipe", loop)
     assert again.code == 0, again.err
     refused = bench.run(*request)
     assert refused.code == 3
     assert "holds the system that paranoid-install put there" in refused.err
 
 
-def test_what_may_have_been_started_since_a_power_cut_is_not_ours(
-    bench: Bench, loop: str, system: str, key: Path
+@pytest.mark.parametrize("partition", [1, 2])
+def test_what_somebody_has_mounted_since_the_kill_is_not_ours(
+    bench: Bench, loop: str, system: str, key: Path, partition: int
 ) -> None:
-    request = cut_off_at(bench, loop, system, key, "nixos-install", "")
+    request = ["--disk", loop, "--ssh-key", str(key), "--system", system, "--json"]
+    die_at(bench, "nixos-generate-config", "")
+    assert bench.run(*request).code == -signal.SIGKILL
+    heal(bench, "nixos-generate-config")
+    assert bench.run_bare("clean").code == 0
+    assert bench.run(*request, "--dry-run").code == 0
+    bench.root.mkdir(exist_ok=True)
+    subprocess.run(["mount", f"{loop}p{partition}", bench.root], check=True)
+    (bench.root / "data").write_text("somebody's")
+    subprocess.run(["umount", bench.root], check=True)
     again = bench.run(*request)
     assert again.code == 3
     assert "is not blank" in again.err

@@ -46,6 +46,9 @@ let
 
   key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAnmHDRVaynFEbzpR8bHBr8A5MCGVhdsTr6HwO3IYXeF test";
 
+  # What EC2 makes where it is asked for RSA.
+  shortKey = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAABAQCVBL7OyJgKVs/sWcJd9dWmq7qDp7luddUkqtJXqRFhmi17s9Y8kaFZmgmYpDZk/zeaAGApyXH2zk464Hgo2BUV0qSUuj8Rpp3aYo8u3EW+c2RSrjnikoOdQ9lntEi0Mluk9Tn6ahnt6wBTtIZNinOBPK+6YGxHmL+1ULjZVJbO1NLBmNN1KVBYXc+T1O01VBAVJHpOLJmV65KlX6PvWti9NXhO8HXsf8bhB3lVhtVdNYQ0hthCVhNFQ+zr8iita1I+Ljk9risKe0UURz1XnJTMYa06lEEUtZjeMzibaDuC9idStzTrGPrKeQOdMZ/BlCGTKfqkxMNjRMv3/fsjWodX";
+
   failed = config: map (a: a.message) (lib.filter (a: !a.assertion) config.assertions);
   # Only ours are forced: a machine that is refused need not be whole otherwise.
   refused =
@@ -120,6 +123,8 @@ let
   profile = {
     imports = [ disk ];
     paranoid.enable = true;
+    # As the installer says of a machine that it gives root's keys to.
+    paranoid.access.keysOnDisk = lib.mkDefault [ "root" ];
   };
   with' = settings: { imports = [ profile ]; } // settings;
 in
@@ -292,6 +297,43 @@ in
       services.openssh.settings.PermitRootLogin = "no";
       users.users.root.openssh.authorizedKeys.keys = [ key ];
     };
+    profileWithoutKeys = with' { paranoid.access.keysOnDisk = [ ]; };
+    keysOnDiskOfNobody = with' { services.openssh.settings.PermitRootLogin = lib.mkForce "no"; };
+    onLoopback = with' {
+      services.openssh.listenAddresses = [
+        {
+          addr = "127.0.0.1";
+          port = 22;
+        }
+      ];
+    };
+    shortKey = with' {
+      paranoid.access.keysOnDisk = [ ];
+      users.users.root.openssh.authorizedKeys.keys = [ shortKey ];
+    };
+    noShell = with' {
+      paranoid.access.keysOnDisk = [ ];
+      users.users.backup = {
+        isSystemUser = true;
+        group = "backup";
+        openssh.authorizedKeys.keys = [ key ];
+      };
+      users.groups.backup = { };
+    };
+    # The same with the exception said.
+    shortKeyAdmitted = with' {
+      paranoid.access.keysOnDisk = [ ];
+      paranoid.sshd.olderKeys = [ "rsa-2048" ];
+      users.users.root.openssh.authorizedKeys.keys = [ shortKey ];
+    };
+    anotherUser = with' {
+      paranoid.access.keysOnDisk = [ ];
+      services.openssh.settings.PermitRootLogin = lib.mkForce "no";
+      users.users.admin = {
+        isNormalUser = true;
+        openssh.authorizedKeys.keys = [ key ];
+      };
+    };
     rootIsNotTmpfs = with' { fileSystems."/".fsType = lib.mkForce "ext4"; };
     swapInTheClear = with' { swapDevices = [ { device = "/dev/vda3"; } ]; };
     noNixFileSystem = {
@@ -391,6 +433,18 @@ in
       paranoid.directives.known = [ "ProtectEverything" ];
     };
   };
+
+  # The persist root on a partition of its own, as the user declares it.
+  ownPersist =
+    (machine (
+      host
+      // {
+        fileSystems."/nix/persist" = {
+          device = "/dev/disk/by-label/persist";
+          fsType = "ext4";
+        };
+      }
+    )).fileSystems."/nix/persist".options;
 
   withoutImpermanence =
     refused

@@ -114,6 +114,20 @@ class TestSshd:
             "Ciphers": ["aes256-gcm@openssh.com", "aes128-gcm@openssh.com"],
         }
 
+    def test_older_kinds_of_keys_are_taken_beside_the_others(self, library: Library) -> None:
+        sshd = policy.load("sshd")
+        settings = library('(sshd { olderKeys = [ "ecdsa" "rsa-2048" ]; }).settings')
+        wanted = sshd["settings"]["PubkeyAcceptedAlgorithms"]
+        wanted = wanted + sshd["older"]["ecdsa"]["PubkeyAcceptedAlgorithms"]
+        assert settings["PubkeyAcceptedAlgorithms"].split(",") == wanted
+        assert settings["RequiredRSASize"] == 2048
+
+    def test_penalties_are_off_unless_somebody_wants_them(self, library: Library) -> None:
+        assert library("(sshd { }).settings.PerSourcePenalties") is False
+        assert "\nPerSourcePenalties no\n" in library("(sshd { }).text")
+        wanted = library('(sshd { penalties = "crash:90"; }).settings.PerSourcePenalties')
+        assert wanted == "crash:90"
+
 
 class TestAudit:
     def test_the_rule_file_goes_on_after_a_bad_line_and_locks_last(self, library: Library) -> None:

@@ -1,7 +1,9 @@
 """A stand-in for nixos-install, which Debian has not: it does the real work with the real Nix.
 
 The command line is the real one's. A system given by `--system`, or built from
-ROOT/etc/nixos/configuration.nix with <nixpkgs/nixos>, is copied with its closure into the
+the first that is found of: system.nix, then default.nix, from the working directory upward;
+/etc/nixos/system.nix and default.nix of the live system; ROOT/etc/nixos/configuration.nix with
+<nixpkgs/nixos>. It is copied with its closure into the
 store below ROOT (what is valid there is not copied again), made the system profile, and
 its `switch-to-configuration boot` is run in the root with NIXOS_INSTALL_BOOTLOADER=1.
 
@@ -166,7 +168,18 @@ def _copy_channel(options: Options, environ: Mapping[str, str]) -> None:
 
 
 def _build(options: Options, link: Path, environ: Mapping[str, str]) -> str:
-    """Build the configuration in the target's store; the path of its toplevel."""
+    """Build what is found first in the target's store; the path of its toplevel."""
+    shadowing = find_build_file(Path.cwd(), Path("/etc/nixos"))
+    if shadowing is not None:
+        print(f"building the configuration in {shadowing}...", flush=True)
+        subprocess.run(
+            ["nix-build", "--out-link", str(link), "--store", options.root, *options.nix,
+             *_SUBSTITUTERS, str(shadowing), "-A", "config.system.build.toplevel",
+             *options.verbose],
+            check=True,
+            env=environ,
+        )  # fmt: skip
+        return str(link.readlink())
     stated = environ.get("NIXOS_CONFIG")
     configuration = Path(stated or f"{options.root}/etc/nixos/configuration.nix")
     if not configuration.is_absolute():
@@ -182,6 +195,15 @@ def _build(options: Options, link: Path, environ: Mapping[str, str]) -> str:
         env={**environ, "NIXOS_CONFIG": str(configuration)},
     )  # fmt: skip
     return str(link.readlink())
+
+
+def find_build_file(here: Path, live: Path) -> Path | None:
+    """The system.nix or default.nix that the real one takes before any configuration.nix."""
+    for name in ("system.nix", "default.nix"):
+        for directory in (here, *here.parents):
+            if (directory / name).is_file():
+                return directory / name
+    return next((live / n for n in ("system.nix", "default.nix") if (live / n).is_file()), None)
 
 
 def _install_boot_loader(root: Path, environ: Mapping[str, str]) -> None:

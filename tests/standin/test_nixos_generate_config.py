@@ -165,7 +165,9 @@ def test_what_it_does_not_take_it_refuses(
 def test_its_output_is_what_the_installer_patches() -> None:
     """The patch takes this file as it takes the real tool's; it knows nothing of a stand-in."""
     wanted = hardware.Patch(
-        root_options=("size=2G", "mode=755"), owned=frozenset({"/etc/nixos"}), labels=()
+        root_options=("size=2G", "mode=755"),
+        owned=tuple((path, f"/nix/persist{path}") for path in ("/etc/nixos",)),
+        labels=(),
     )
     patched = hardware.patch(WHOLE, wanted)
     assert 'options = [ "size=2G" "mode=755" ];' in patched

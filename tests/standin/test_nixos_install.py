@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.standin.nixos_install import InstallFailed, Options, check_root, parse
+from tests.standin.nixos_install import InstallFailed, Options, check_root, find_build_file, parse
 
 PROGRAM = Path(__file__).with_name("nixos-install")
 SYSTEM = "/nix/store/00000000000000000000000000000000-system"
@@ -133,3 +133,16 @@ def test_a_failing_nix_ends_it_with_nixs_exit_code(root: Path, tmp_path: Path) -
     )
     assert done.returncode == 7
     assert not (root / "etc/NIXOS").exists()
+
+
+def test_a_build_file_of_the_caller_s_directory_shadows_the_configuration(tmp_path: Path) -> None:
+    here, live = tmp_path / "repository/deep", tmp_path / "live"
+    here.mkdir(parents=True)
+    live.mkdir()
+    assert find_build_file(here, live) is None
+    for name in ("default.nix", "system.nix"):
+        (live / name).touch()
+        assert find_build_file(here, live) == live / name
+    for directory, name in ((here, "default.nix"), (here.parent, "system.nix")):
+        (directory / name).touch()
+        assert find_build_file(here, live) == directory / name

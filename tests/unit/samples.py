@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import json
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 from paranoid_install.actions import Machine
 from paranoid_install.disks import Disk, Signature
 from paranoid_install.errors import CommandFailed
+from paranoid_install.held import Held, Identity
 from paranoid_install.journal import Event, Journal
 from paranoid_install.layout import Firmware, layout
 from paranoid_install.runner import SECONDS, Line, Result, Stdin
@@ -26,6 +30,7 @@ BLANK = Disk(
     serial="QM0001",
     wwn="0x5000c500a1b2c3d4",
     model="QEMU HARDDISK",
+    links=("/dev/disk/by-id/virtio-QM0001", "/dev/disk/by-path/pci-0000:00:04.0"),
     signatures=(),
 )
 
@@ -46,6 +51,21 @@ HARDWARE = """\
 """
 
 
+def rsa(bits: int) -> str:
+    """A public key with a modulus of this many bits."""
+    number = ((1 << (bits - 1)) | 1).to_bytes(bits // 8 + 1, "big")
+    fields = (b"ssh-rsa", b"\x01\x00\x01", number)
+    blob = b"".join(len(field).to_bytes(4, "big") + field for field in fields)
+    return f"ssh-rsa {base64.b64encode(blob).decode()} cloud"
+
+
+class AnyDigest(dict[str, str]):
+    """Every path has a digest."""
+
+    def __missing__(self, path: str) -> str:
+        return "0" * 64
+
+
 def request(**changes: Any) -> InstallSpec:
     """A valid request for /dev/vda with a key."""
     return replace(InstallSpec(DevicePath("/dev/vda"), ssh_keys=(KEY,)), **changes)
@@ -60,12 +80,12 @@ def machine_found(disk: Disk = BLANK, firmware: Firmware = "bios", **changes: An
         layout=layout(firmware),
         memory=8 * GIB,
         live_keys=(),
-        config_has_keys=False,
         systems=(),
         system=None,
         modules="/modules",
         has_impermanence=True,
         root_in_use=False,
+        digests=AnyDigest(),
     )
     return replace(found, **changes)
 
@@ -79,7 +99,7 @@ def holding(*signatures: str, disk: Disk = BLANK) -> Disk:
 class Recorder:
     """Runs nothing: writes down, does what the program would have left, or fails on demand."""
 
-    answers: Mapping[str, str] = field(default_factory=dict)
+    answers: Mapping[str, str | Callable[[tuple[str, ...]], str]] = field(default_factory=dict)
     effects: Mapping[str, Callable[[tuple[str, ...]], None]] = field(default_factory=dict)
     fail: Callable[[int, tuple[str, ...]], BaseException | None] = lambda _number, _argv: None
     calls: list[tuple[str, ...]] = field(default_factory=list)
@@ -101,7 +121,8 @@ class Recorder:
             raise error
         if argv[0] in self.effects:
             self.effects[argv[0]](argv)
-        return Result(argv, 0, self.answers.get(argv[0], ""), 0.0)
+        answer = self.answers.get(argv[0], "")
+        return Result(argv, 0, answer if isinstance(answer, str) else answer(argv), 0.0)
 
 
 def failed(*argv: str) -> CommandFailed:
@@ -125,17 +146,55 @@ def installing(root: Path) -> Recorder:
         (root / "boot/grub").mkdir()
         (root / "boot/grub/grub.cfg").touch()
 
+    def label(argv: tuple[str, ...]) -> str:
+        return {"1": "boot", "2": "nix"}.get(argv[-1][-1:], "")
+
+    def signatures(argv: tuple[str, ...]) -> str:
+        if "--json" not in argv or not argv[-1].startswith("/dev/loop7p"):
+            return ""
+        row = {"device": argv[-1], "type": "ext4", "label": label(argv)}
+        return json.dumps({"signatures": [row]})
+
+    def file_system(argv: tuple[str, ...]) -> str:
+        known = f"TYPE=ext4\nLABEL={label(argv)}\nUUID=0-0\n"
+        return known if "export" in argv else "aba661da\n"
+
     return Recorder(
         answers={
-            "blkid": "aba661da\n",
+            "blkid": file_system,
+            "wipefs": signatures,
             "losetup": "/dev/loop7\n",
+            "nix-build": "/nix/store/0-nixos-system\n",
             "ssh-keygen": "256 SHA256:abc root (ED25519)\n",
         },
         effects={"nixos-generate-config": generate, "nixos-install": install},
     )
 
 
+class Pretended(Held):
+    """A disk that nobody has: it is held by name alone."""
+
+    def check(self) -> None:
+        """It is always the same."""
+
+    def share(self) -> None:
+        """No one else asks for it."""
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+def pretend(path: str) -> Held:
+    return Pretended(path, os.open(path, os.O_RDWR) if Path(path).is_file() else -1, Identity(path))
+
+
+class _Holding(dict[str, Held]):
+    def __missing__(self, path: str) -> Held:
+        return pretend(path)
+
+
 def acting(runner: Recorder) -> tuple[Machine, list[Event]]:
     """A machine that acts through the recorder, and the events as they come."""
     events: list[Event] = []
-    return Machine(runner, Journal([events.append]), lambda _line: None), events
+    machine = Machine(runner, Journal([events.append]), lambda _line: None, hold=pretend)
+    return machine, events

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paranoid_install import disks
-from paranoid_install.disks import Disk, Signature, parse_wipefs
+from paranoid_install import contents, disks
+from paranoid_install.contents import parse_wipefs
+from paranoid_install.disks import Disk, Signature
 from paranoid_install.errors import CommandFailed
 from paranoid_install.mounts import MountEntry, parse_mountinfo, users
 from tests.unit.samples import Recorder
@@ -49,7 +50,7 @@ def device(tmp_path: Path) -> Disk:
 
 def test_silence_of_wipefs_is_asked_again_of_blkid(device: Disk) -> None:
     recorder = Recorder()
-    assert disks.probe(recorder, device).signatures == ()
+    assert contents.probe(recorder, device).signatures == ()
     assert recorder.calls == [
         ("wipefs", "--no-act", "--json", device.path),
         ("blkid", "--probe", device.path),
@@ -58,27 +59,27 @@ def test_silence_of_wipefs_is_asked_again_of_blkid(device: Disk) -> None:
 
 def test_a_disk_that_is_shorter_than_it_says_is_unreadable_not_blank(device: Disk) -> None:
     recorder = Recorder()
-    probed = disks.probe(recorder, replace(device, size=1 << 20))
+    probed = contents.probe(recorder, replace(device, size=1 << 20))
     assert probed.unreadable == "only 0 bytes could be read at byte 1044480"
     assert (probed.signatures, recorder.calls) == (None, [])
 
 
 def test_a_disk_that_is_gone_is_unreadable() -> None:
-    probed = disks.probe(Recorder(), Disk(path="/dev/none", size=65536))
+    probed = contents.probe(Recorder(), Disk(path="/dev/none", size=65536))
     assert probed.unreadable == "No such file or directory"
 
 
 def test_what_the_kernel_holds_is_in_use_though_no_table_shows_it(
     device: Disk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disks, "_is_claimed", lambda _path: True)
-    assert disks.probe(Recorder(), device).holders == ("the kernel",)
+    monkeypatch.setattr(contents, "_is_claimed", lambda _path: True)
+    assert contents.probe(Recorder(), device).holders == ("the kernel",)
 
 
 def test_an_image_that_will_be_made_is_blank(tmp_path: Path) -> None:
     recorder = Recorder()
     image = disks.image(str(tmp_path / "none.img"), 1 << 30)
-    assert disks.probe(recorder, image).signatures == ()
+    assert contents.probe(recorder, image).signatures == ()
     assert recorder.calls == []
 
 
@@ -92,6 +93,34 @@ def test_partitions_of_a_disk_are_not_those_of_its_namesakes() -> None:
     assert of("sda") == ("/dev/sda1", "/dev/sda10")
     assert of("nvme0n1") == ("/dev/nvme0n1p1",)
     assert of("mmcblk1") == ("/dev/mmcblk1p1",)
+
+
+def test_what_stands_on_a_disk_alone_is_its_own_and_what_reaches_beyond_is_not() -> None:
+    sda, sdb = Disk("/dev/sda", 1), Disk("/dev/sdb", 1)
+    part = Disk("/dev/sda1", 1, "partition")
+    crypt = Disk("/dev/dm-0", 1, "device mapper", below=("sda1",))
+    volume = Disk("/dev/dm-1", 1, "device mapper", below=("dm-0",))
+    array = Disk("/dev/md0", 1, "RAID array", below=("sda", "sdb"))
+    found = (sda, sdb, part, volume, crypt, array)
+    assert disks.stacked_on(sda, found) == {"/dev/sda", "/dev/sda1", "/dev/dm-0", "/dev/dm-1"}
+    assert disks.stacked_on(sdb, found) == {"/dev/sdb"}
+
+
+def test_a_link_counts_if_it_leads_here_and_no_other_disk_claims_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    leads = {"/id/shared": "/dev/sda", "/id/a": "/dev/sda", "/id/stale": "/dev/sdc"}
+
+    def resolve(link: str) -> str:
+        if link not in leads:
+            raise FileNotFoundError(link)
+        return leads[link]
+
+    monkeypatch.setattr(disks, "resolve", resolve)
+    one = Disk("/dev/sda", 1, links=("/id/a", "/id/gone", "/id/shared", "/id/stale"))
+    twin = Disk("/dev/sdb", 1, links=("/id/shared",))
+    assert disks.own_links(one, (one, twin)) == ("/id/a",)
+    assert disks.own_links(twin, (one, twin)) == ()
 
 
 def test_a_link_that_leads_to_no_block_device(tmp_path: Path) -> None:

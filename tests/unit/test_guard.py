@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 
 from paranoid_install import guard
+from paranoid_install.configured import Configured
 from paranoid_install.errors import Refusal, RefusedError
-from paranoid_install.survey import Room, System
+from paranoid_install.keys import Accepts, Daemon
+from paranoid_install.layout import Firmware
+from paranoid_install.systems import Room, System
 from paranoid_install.values import MIB, MemorySize
-from tests.unit.samples import BLANK, GIB, KEY, holding, machine_found, request
+from tests.unit.samples import BLANK, GIB, KEY, holding, machine_found, request, rsa
 
 _PATH = "/nix/store/0-nixos"
 _DECLARED: dict[str, Any] = {
@@ -24,8 +27,17 @@ _DECLARED: dict[str, Any] = {
 }
 
 
+_RSA_2048 = rsa(2048)
+_OURS = "AuthorizedKeysFile /nix/persist/etc/ssh/authorized_keys.d/%u\n"
+
+
 def ours(**changes: Any) -> System:
     return System(_PATH, (KEY,), {**_DECLARED, **changes})
+
+
+def reading(config: str, **changes: Any) -> System:
+    """A system of ours without keys of its own, and with this in its sshd_config."""
+    return System(_PATH, (), {**_DECLARED, **changes}, daemon=Daemon.of(_OURS + config))
 
 
 def test_a_fitting_request_passes() -> None:
@@ -60,9 +72,26 @@ def test_a_fitting_request_passes() -> None:
         ({"ssh_keys": ()}, {}, "lock-out", "no ssh key was given, and root on this machine has"),
         ({"ssh_keys": ()}, {"system": System(_PATH, (), _DECLARED)}, "lock-out",
          "holds no ssh key"),
-        ({}, {"system": System(_PATH)}, "lock-out", "none was given that it would read"),
-        ({"config": "/c"}, {}, "lock-out", "no ssh public key stands in any file of /c"),
-        ({"flake": "f"}, {}, "lock-out", "what f lets in is not known before it is built"),
+        ({}, {"system": System(_PATH)}, "lock-out", "reads none of the keys that were given"),
+        ({"ssh_keys": (_RSA_2048,)}, {}, "lock-out", "3072 bits and more, and it has 2048"),
+        ({"ssh_keys": ()}, {"live_left": ("the key x opens no shell",)}, "lock-out",
+         "the key x opens no shell"),
+        ({}, {"system": reading("PermitRootLogin no")}, "lock-out", "does not let root in"),
+        ({}, {"system": System(_PATH, (), _DECLARED, daemon=Daemon.of(""))}, "lock-out",
+         "reads no keys from /nix/persist/etc/ssh/authorized_keys.d"),
+        ({"ssh_keys": ()}, {"system": System(_PATH, (), None, ("root is not let in",))},
+         "lock-out", "root is not let in"),
+        ({"ssh_keys": (), "generate_root_password": True}, {"system": System(_PATH)}, "lock-out",
+         "holds no ssh key"),
+        ({"config": "/c"}, {"configured": Configured(unchecked="no nix")}, "lock-out",
+         "what /c lets in was not checked: no nix"),
+        ({"config": "/c"}, {"configured": Configured(why="nobody has a key")}, "lock-out",
+         "/c lets nobody in (nobody has a key); it reads none of the keys that were given"),
+        ({"flake": "f", "generate_root_password": True}, {"configured": Configured(why="w")},
+         "lock-out", "f lets nobody in (w)"),
+        ({"flake": "f", "ssh_keys": (_RSA_2048,)},
+         {"configured": Configured(reads_ours=True, accepts=Accepts(("ssh-ed25519",)))},
+         "lock-out", "sshd takes no key of type ssh-rsa"),
     ],
 )  # fmt: skip
 def test_what_is_refused(
@@ -88,7 +117,18 @@ def test_what_is_refused(
             {},
             {"system": System(_PATH, (), {**_DECLARED, "keysFrom": "an authority's certificates"})},
         ),
-        ({"config": "/c"}, {"config_has_keys": True}),
+        ({"ssh_keys": (KEY,)}, {"system": reading("")}),
+        ({"ssh_keys": (_RSA_2048,)}, {"system": reading("RequiredRSASize 2048")}),
+        ({"config": "/c"}, {"configured": Configured(ways=("root",))}),
+        ({"config": "/c", "ssh_keys": (KEY,)}, {"configured": Configured(reads_ours=True)}),
+        (
+            {"config": "/c", "generate_root_password": True},
+            {"configured": Configured(passwords=True)},
+        ),
+        (
+            {"config": "/c", "skip_login_check": True},
+            {"configured": Configured(unchecked="no nix")},
+        ),
     ],
 )
 def test_each_way_in_is_enough(wanted: dict[str, Any], found: dict[str, Any]) -> None:
@@ -120,3 +160,16 @@ def test_a_plan_that_was_not_approved() -> None:
     guard.check_hash("a", "a")
     with pytest.raises(RefusedError, match="the plan is now a, not the one approved"):
         guard.check_hash("a", "b")
+
+
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_a_disk_whose_every_link_is_another_s_too_is_refused_where_grub_needs_one(
+    firmware: Firmware,
+) -> None:
+    found = machine_found(replace(BLANK, links=()), firmware)
+    if firmware == "uefi":
+        guard.check(request(), found)
+        return
+    with pytest.raises(RefusedError, match="has no stable name of its own"):
+        guard.check(request(), found)
+    guard.check(request(flake="x", skip_login_check=True), found)

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paranoid_install.hardware import HardwareError, Patch, patch
+from paranoid_install.hardware import HardwareError, Patch, patch, tree
+from paranoid_install.hardware.patch import check
+from tests.unit.hardware_forms import FORMS
 
 WANTED = Patch(
     root_options=("size=2G", "mode=755", "noexec"),
-    owned=frozenset({"/etc/nixos", "/srv", "/var/log"}),
+    owned=tuple((path, f"/nix/persist{path}") for path in ("/etc/nixos", "/srv", "/var/log")),
     labels=(("/boot", "boot"), ("/nix", "nix")),
 )
 HEAD = """\
@@ -123,17 +125,24 @@ def test_what_the_generator_writes(before: list[str], after: list[str]) -> None:
     ("text", "problem"),
     [
         (HEAD + NIX + TAIL, 'has no fileSystems."/"'),
-        (HEAD + BARE + BARE + TAIL, 'has 2 of fileSystems."/"'),
+        (HEAD + BARE + BARE + TAIL, 'says fileSystems."/".device twice (lines 15 and 20)'),
         (HEAD + BARE.replace("};", "}") + TAIL, "does not parse (line "),
-        ("", "is not a function that returns an attribute set"),
-        ("[ 1 2 ]", "is not a function that returns an attribute set"),
+        ("", "holds no expression"),
+        ("[ 1 2 ]", "computes its options (line 1) in place of listing them"),
+        ("{ lib, ... }: lib.mkMerge [ ]", "computes its options (line 1)"),
+        ("\ufeff" + HEAD + BARE + TAIL, "begins with a byte order mark, which Nix does not read"),
         (HEAD + BARE.replace('"tmpfs"', '"ext4"') + TAIL,
          'does not declare fileSystems."/" as a tmpfs'),
-        (HEAD + '  fileSystems = { "/" = { }; };\n' + TAIL, "is not the generator's"),
-        (HEAD + '  fileSystems."/".options = [ ];\n' + TAIL, "not the generator's"),
+        (HEAD + '  fileSystems = { "/" = { }; };\n' + TAIL, 'as a tmpfs (line 14)'),
+        (HEAD + '  fileSystems."/".options = [ ];\n' + TAIL, 'as a tmpfs (line 14)'),
+        (HEAD + '  fileSystems."/" = x "tmpfs";\n' + TAIL, 'as a tmpfs (line 14)'),
+        (HEAD + '  fileSystems = import ./disks.nix;\n' + TAIL, "computes fileSystems (line 14)"),
+        (HEAD + '  config = lib.mkIf true { };\n' + BARE + TAIL, "computes config (line 14)"),
         (HEAD + BARE + '  fileSystems.${x} = { };\n' + TAIL, "not a plain string"),
-        (HEAD + BARE + BIND.replace('[ "bind" ]', 'lib.mkForce [ "bind" ]') + TAIL,
-         'has options of fileSystems."/var/log" that are no plain list'),
+        (HEAD + BARE + BIND.replace('[ "bind" ]', '[ "bind" ] ++ more') + TAIL,
+         'computes the options of fileSystems."/var/log" (line 22)'),
+        (HEAD + OLD.replace('[ "defaults"', 'lib.optional x "ro" ++ [ "defaults"') + TAIL,
+         'computes the options of fileSystems."/" (line 17)'),
         (HEAD + BARE + LOOP.replace('device = "/root/x.img";', "") + TAIL,
          'has no device in fileSystems."/nix"'),
     ],
@@ -142,21 +151,59 @@ def test_what_is_refused(text: str, problem: str) -> None:
     with pytest.raises(HardwareError) as caught:
         patch(text, WANTED)
     assert problem in str(caught.value)
-    assert str(caught.value).endswith("run nixos-generate-config again and see what it wrote")
+    assert caught.value.remedy
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_what_people_write(form: str) -> None:
+    before, after = FORMS[form]
+    assert patch(before, WANTED) == after
+    assert patch(after, WANTED) == after
+
+
+def test_a_patch_that_would_lose_a_neighbour_changes_nothing() -> None:
+    before = tree.parse((HEAD + BARE + BOOT + TAIL).encode())
+    check(before, (HEAD + BARE + BOOT + TAIL).encode(), [])
+    with pytest.raises(HardwareError, match="would lose more than is meant"):
+        check(before, (HEAD + BARE + TAIL).encode(), [])
+    with pytest.raises(HardwareError, match="does not parse"):
+        check(before, (HEAD + BARE + BOOT).encode(), [])
 
 
 @given(
-    st.lists(st.sampled_from([BOOT, NIX, BIND, FOREIGN_BIND, LOOP]), max_size=6),
-    st.lists(st.sampled_from([BOOT, NIX, BIND, FOREIGN_BIND, LOOP]), max_size=6),
+    st.permutations([BOOT, BIND, FOREIGN_BIND]),
+    st.sampled_from(["", NIX, LOOP]),
+    st.integers(0, 3),
     st.sampled_from([BARE, OLD]),
     st.text(alphabet='äß–{}[]"; =fileSystems/', max_size=30),
 )
 def test_all_else_stays_and_twice_is_once(
-    above: list[str], below: list[str], root: str, remark: str
+    entries: list[str], nix: str, place: int, root: str, remark: str
 ) -> None:
+    above, below = entries[:place], [nix, *entries[place:]]
     comment = f"  # {remark}\n"
     patched = patch(HEAD + comment + "".join([*above, root, *below]) + comment + TAIL, WANTED)
     kept = {BIND: "", LOOP: LOOP_PATCHED, BARE: BARE_PATCHED, OLD: BARE_PATCHED}
     expected = "".join(kept.get(entry, entry) for entry in [*above, root, *below])
     assert patched == HEAD + comment + expected + comment + TAIL
+    assert patch(patched, WANTED) == patched
+
+
+_GAPS = (" ", "  ", "\n  ", " # remark }\n", "\r\n  ")
+_ONE_LINE = {entry: " ".join(entry.split()) for entry in (BARE, BOOT, NIX, BIND, FOREIGN_BIND)}
+
+
+@given(
+    st.permutations([BARE, BOOT, NIX, BIND, FOREIGN_BIND]),
+    st.lists(
+        st.sampled_from([" ", "  ", "\n  ", " # remark }\n", "\r\n  "]), min_size=5, max_size=5
+    ),
+)
+def test_neighbours_on_a_line_stay(entries: list[str], gaps: list[str]) -> None:
+    words = [f"{_ONE_LINE[entry]}{gap}" for entry, gap in zip(entries, gaps, strict=True)]
+    patched = patch("{ ... }: { " + "".join(words) + "}\n", WANTED)
+    for entry in (BOOT, NIX, FOREIGN_BIND):
+        assert _ONE_LINE[entry] in patched
+    assert _ONE_LINE[BIND] not in patched
+    assert patched.count("# remark }\n") == gaps.count(" # remark }\n")
     assert patch(patched, WANTED) == patched

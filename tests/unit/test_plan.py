@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from paranoid_install.actions import GenerateHostKey, Mount, Run
+from paranoid_install.actions import BuildSystem, GenerateHostKey, Mount, Run
 from paranoid_install.disks import Disk
 from paranoid_install.layout import LOOP, Firmware
 from paranoid_install.plan import Plan, Step, make
-from tests.unit.samples import BLANK, KEY, holding, machine_found, request
+from paranoid_install.systems import System
+from tests.unit.samples import BLANK, KEY, holding, machine_found, request, rsa
 
 IMAGE = Disk(path="/tmp/x.img", size=BLANK.size, kind="image", signatures=())
 DISKS = {
@@ -45,18 +48,25 @@ def test_the_whole_plan_word_for_word(name: str, firmware: Firmware) -> None:
     disk, device, part = DISKS[name]
     bios = firmware == "bios"
     boot_type, vfat = ("ext4", "") if bios else ("vfat", "--options fmask=0077,dmask=0077 ")
-    mkfs_boot = "mkfs.ext4 -q -F -L boot" if bios else "mkfs.vfat -F 32 -n boot"
+    mkfs_boot = "mkfs.ext4 -q -F -E nodiscard -L boot" if bios else "mkfs.vfat -F 32 -n boot"
     keygen = "ssh-keygen -q -t {} -N  -C  -f /mnt/nix/persist/etc/ssh/ssh_host_{}_key"
-    nixos_install = "nixos-install --root /mnt --no-root-passwd --no-channel-copy"
+    nixos_install = "nixos-install --root /mnt --no-root-passwd --no-channel-copy --system @SYSTEM@"
     binds = ("/etc/nixos", "/srv", "/var/lib", "/var/log")
+    away = "-exec rm --recursive --force {} +"
     grub = f"grub-install --target=i386-pc --boot-directory=/mnt/boot {device}"
     expected = [
         f"parted --script --align optimal {device} {BIOS_TABLE if bios else UEFI_TABLE}",
+        f"wipefs --all --force {part}1",
+        f"wipefs --all --force {part}2",
         f"{mkfs_boot} {part}1",
-        f"mkfs.ext4 -q -F -L nix {part}2",
+        f"mkfs.ext4 -q -F -E nodiscard -L nix {part}2",
         "mount --types tmpfs --options size=2G,mode=755 none /mnt",
         f"mount --types {boot_type} {vfat}{part}1 /mnt/boot",
         f"mount --types ext4 {part}2 /mnt/nix",
+        "find /mnt/boot -mindepth 1 -maxdepth 1 ! -name lost+found " + away,
+        "find /mnt/nix -mindepth 1 -maxdepth 1 ! -name lost+found ! ( -name store -type d ) "
+        + away,
+        "find /mnt/nix -mindepth 2 -maxdepth 2 -path */store/* -name .* " + away,
         *(f"mount --types none --options bind /mnt/nix/persist{b} /mnt{b}" for b in binds),
         "nixos-generate-config --root /mnt",
         "PYTHON-COPIES",
@@ -120,7 +130,10 @@ def test_a_disk_that_holds_something_is_wiped_partitions_first() -> None:
 def test_no_command_before_partition_writes() -> None:
     steps = make(request(wipe="QM0001"), machine_found(holding("gpt"))).steps
     early = [a.line for s in steps[:2] for a in s.actions]
-    assert early == ["wipefs --no-act /dev/vda"]
+    assert early == [
+        "test /dev/vda -ef /proc/self/fd/DISK",
+        "wipefs --no-act /dev/vda",
+    ]
 
 
 def test_the_plan_is_json_and_holds_no_hash_of_a_password() -> None:
@@ -140,6 +153,40 @@ def test_the_keys_given_are_written_and_the_live_ones_only_without() -> None:
     assert other in json.dumps(
         make(request(ssh_keys=()), machine_found(live_keys=(other,))).as_data()
     )
+
+
+def test_a_key_that_opens_nothing_is_not_written_and_the_plan_says_which_and_why() -> None:
+    short = rsa(2048)
+    plan = make(request(ssh_keys=(short, KEY), ssh_keys_left=("line 3 is odd",)), machine_found())
+    assert short.split()[1] not in json.dumps(plan.as_data()["steps"])
+    assert plan.warnings[0] == "line 3 is odd"
+    assert "it has 2048" in plan.warnings[1]
+    taken = make(
+        request(ssh_keys=()),
+        machine_found(live_keys=(KEY,), live_left=("the key x opens no shell",)),
+    )
+    why = "not taken over from this machine's root: the key x opens no shell"
+    assert taken.warnings[0] == why
+
+
+@pytest.mark.parametrize(
+    ("given", "found", "lines"),
+    [
+        ({}, {}, ['access.keysOnDisk = [ "root" ]']),
+        ({"generate_root_password": True}, {},
+         ['access.keysOnDisk = [ "root" ]', "access.console = true"]),
+        ({"ssh_keys": (), "root_password_hash_file": "/h"}, {}, ["access.console = true"]),
+        ({"ssh_keys": (), "skip_login_check": True}, {}, ["access.enable = false"]),
+        ({"ssh_keys": ()}, {"system": System("/nix/store/0-x", (KEY,))}, []),
+    ],
+)  # fmt: skip
+def test_the_configuration_says_what_lets_root_in(
+    given: dict[str, Any], found: dict[str, Any], lines: list[str]
+) -> None:
+    plan = make(request(**given), machine_found(**found))
+    texts = [getattr(action, "text", "") for step in plan.steps for action in step.actions]
+    written = "\n".join(texts)
+    assert re.findall(r"paranoid\.(access\.[^;]*);", written) == lines
 
 
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
@@ -172,3 +219,42 @@ def test_the_finish_takes_back_every_mount_in_reverse() -> None:
     taken = [a.undo for s in steps.values() for a in s.actions if a.undo is not None]
     finish = steps["finish"].actions
     assert list(finish[-len(taken):]) == taken[::-1]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("links", "named"),
+    [
+        (BLANK.links, "/dev/disk/by-id/virtio-QM0001"),
+        (BLANK.links[1:], "/dev/disk/by-path/pci-0000:00:04.0"),
+    ],
+)
+def test_grub_s_disk_has_a_name_of_its_own(links: tuple[str, ...], named: str) -> None:
+    plan = make(request(), machine_found(replace(BLANK, links=links)))
+    assert f'paranoid.boot.device = \\"{named}\\"' in json.dumps(plan.as_data())
+
+
+def test_no_step_that_grows_with_the_disk_has_a_limit() -> None:
+    runs = [a for s in make(request(), machine_found()).steps for a in s.actions
+            if isinstance(a, Run) and a.argv[0] in ("mkfs.ext4", "mkfs.vfat", "sync")]  # fmt: skip
+    assert len(runs) >= 6
+    assert all(run.seconds is None for run in runs)
+
+
+def test_the_configuration_is_built_by_the_plan_and_nothing_is_looked_for() -> None:
+    """nixos-install without a system takes a default.nix of the caller's directory first."""
+    (install,) = (s for s in make(request(), machine_found()).steps if s.id == "install")
+    built = next(a for a in install.actions if isinstance(a, BuildSystem))
+    assert built.line.startswith("nix-build --no-out-link --store /mnt ")
+    assert "nixos-config=/mnt/etc/nixos/configuration.nix" in built.line
+    for chosen in ({"flake": "x#y"}, {}):
+        plan = make(request(**chosen), machine_found(system=None))
+        argv = next(a for a in commands(plan) if a[0] == "nixos-install")
+        assert {"--system", "--flake"} & set(argv)
+
+
+def test_an_image_brings_the_modules_of_any_machine_s_disk() -> None:
+    def says(disk: Disk) -> bool:
+        data = json.dumps(make(request(), machine_found(disk, memory=None)).as_data())
+        return "hardware.enableAllHardware = true;" in data
+
+    assert (says(IMAGE), says(BLANK)) == (True, False)

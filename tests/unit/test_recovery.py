@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -12,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paranoid_install import guard, recovery
-from paranoid_install.actions import DetachLoop, Mount, as_data
+from paranoid_install.actions import DetachLoop, Unmount, as_data
 from paranoid_install.disks import Signature
 from paranoid_install.errors import RefusedError
 from paranoid_install.layout import LOOP
-from paranoid_install.past import TABLE, Past, cut_off, runs, unfinished
+from paranoid_install.past import RUN, TABLE, Past, cut_off, runs, unfinished
 from paranoid_install.plan import make
 from tests.unit.samples import BLANK, holding, machine_found, request
 
-MOUNTED = as_data(Mount("/dev/vda2", "/mnt/nix", "ext4").undo)
+MOUNTED = as_data(Unmount("/mnt/nix", "/dev/vda2", "ext4"))
 DETACHED = as_data(DetachLoop("/x.img"))
 
 
@@ -53,27 +54,105 @@ def only(text: str) -> Past:
 
 
 def test_a_run_is_read_back_from_its_plan_on() -> None:
-    past = only(begun() + done("select", "guard") + noted("machine-id", "0f"))
-    assert past.done == ("select", "guard")
-    assert past.facts == {"machine-id": "0f"}
+    past = only(begun() + done("select", "guard") + noted("machine-id", "0f" * 16))
+    assert past.done == ["select", "guard"]
+    assert past.facts == {"machine-id": "0f" * 16}
     assert (past.root, past.finished) == ("/mnt", False)
+
+
+def test_facts_that_are_unknown_or_of_another_form_are_not_taken() -> None:
+    forged = [("unheard", "of"), (LOOP, "/dev/sda"), ("machine-id", "x"), (RUN, ""),
+              ("host-key-dsa", "SHA256:a"), ("host-key-rsa", "forged"), ("toplevel", "/tmp/evil"),
+              ("toplevel", "/nix/store/a\n"), (TABLE, "")]  # fmt: skip
+    text = begun() + "".join(noted(name, value) for name, value in forged)
+    assert only(text).facts == {}
+
+
+@pytest.mark.parametrize("event", [
+    done("select"), act(MOUNTED), line("release", line="x", undo=DETACHED),
+    noted(TABLE, "aba661da"),
+    line("mounted", target="/mnt", id=1, unique=1, device="0:1", fs_type="tmpfs"), begun(),
+])  # fmt: skip
+def test_a_journal_is_read_in_time_that_grows_with_it_and_no_faster(event: str) -> None:
+    def seconds(count: int) -> float:
+        text = begun() + event * count
+        start = time.process_time()
+        runs(text)
+        return time.process_time() - start
+
+    few = max(seconds(500), 0.001)
+    assert seconds(5000) < 40 * few
+
+
+def changing(name: str, value: Any, *, event: str) -> str:
+    """The journal of a run with one value of one event as somebody else wrote it."""
+    lines = [json.loads(text) for text in begun().splitlines()]
+    for each in lines:
+        if each["event"] == event:
+            each[name] = value
+    return "".join(json.dumps(each) + "\n" for each in lines)
+
+
+@pytest.mark.parametrize(
+    ("event", "name", "value"),
+    [
+        ("survey", "signatures", [1]), ("survey", "signatures", [["a"]]),
+        ("survey", "signatures", [["a", "b", None]]), ("survey", "partitions", [1]),
+        ("survey", "unchecked", 1), ("plan", "disk", {"path": "/dev/vda"}),
+        ("plan", "steps", [1]), ("plan", "steps", [{"id": 1}]), ("plan", "root", 1),
+    ],
+)  # fmt: skip
+def test_a_plan_or_a_survey_of_another_form_is_none(event: str, name: str, value: Any) -> None:
+    assert runs(changing(name, value, event=event)) == []
+
+
+def resumable(**changes: Any) -> tuple[Past, Any]:
+    text = begun() + done("select", "guard", "partition", "format", "mount", "identity")
+    text += noted(TABLE, "aba661da") + noted("machine-id", "0" * 32) + act(MOUNTED)
+    now = machine_found(holding("dos", "ext4"), partitions=("/dev/vda1", "/dev/vda2"), **changes)
+    return only(text), now
+
+
+def test_after_a_reboot_only_what_the_disk_itself_shows_is_done() -> None:
+    past = recovery.after_reboot(*resumable(), "aba661da")
+    assert past.done == ["select", "guard", "partition", "format"]
+    assert past.facts == {TABLE: "aba661da"}
+    assert past.taken == {}
+
+
+def test_after_a_reboot_another_table_is_not_gone_on_with() -> None:
+    past, now = resumable()
+    for table in ("0badcafe", ""):
+        with pytest.raises(RefusedError, match="its partition table is not the one"):
+            recovery.after_reboot(past, now, table)
+    more = replace(now, partitions=(*now.partitions, "/dev/vda3"))
+    with pytest.raises(RefusedError, match="its partition table is not the one"):
+        recovery.after_reboot(past, more, "aba661da")
+
+
+def test_after_a_reboot_what_may_have_been_started_is_not_gone_on_with() -> None:
+    past, now = resumable()
+    past.begun.append("install")
+    with pytest.raises(RefusedError, match="may have been started since"):
+        recovery.after_reboot(past, now, "aba661da")
 
 
 def test_runs_come_one_after_the_other() -> None:
     first, second = runs(begun() + done("select") + line("result") + begun() + done("guard"))
-    assert (first.done, first.finished) == (("select",), True)
-    assert (second.done, second.finished) == (("guard",), False)
+    assert (first.done, first.finished) == (["select"], True)
+    assert (second.done, second.finished) == (["guard"], False)
 
 
 def test_what_was_taken_and_given_back_is_no_longer_held() -> None:
     text = begun() + act(DETACHED) + act(MOUNTED) + act(None)
-    assert only(text).taken == (MOUNTED, DETACHED)
-    assert only(text + line("release", line="x", undo=MOUNTED, planned=False)).taken == (DETACHED,)
+    assert list(only(text).taken.values()) == [DETACHED, MOUNTED]
+    released = text + line("release", line="x", undo=MOUNTED, planned=False)
+    assert list(only(released).taken.values()) == [DETACHED]
 
 
 def test_a_line_that_was_cut_off_says_nothing() -> None:
     whole = begun() + done("select")
-    assert only(whole + done("guard")[:-20]).done == ("select",)
+    assert only(whole + done("guard")[:-20]).done == ["select"]
     assert runs(begun()[:-20]) == []
 
 
@@ -96,7 +175,7 @@ def test_no_journal_however_damaged_makes_an_error(lines: list[str], length: int
     for past in runs(text):
         assert recovery.describe(past)
     assert unfinished(text, "/dev/none") is None
-    assert not cut_off(text, "", this_boot=True)
+    assert not cut_off(text, "", 0)
 
 
 def test_only_the_last_run_is_unfinished_and_only_its_own_disk_s() -> None:
@@ -107,10 +186,9 @@ def test_only_the_last_run_is_unfinished_and_only_its_own_disk_s() -> None:
     assert unfinished("", "/dev/vda") is None
 
 
-@pytest.mark.parametrize("this_boot", [True, False])
-def test_a_table_is_known_by_its_id_while_its_run_has_not_ended(this_boot: bool) -> None:
+def test_a_table_is_known_by_its_id_while_its_run_has_not_ended() -> None:
     def cut(text: str, table: str) -> bool:
-        return cut_off(text, table, this_boot=this_boot)
+        return cut_off(text, table, 0)
 
     text = begun() + noted(TABLE, "aba661da") + done("partition")
     assert cut(text, "aba661da")
@@ -120,15 +198,15 @@ def test_a_table_is_known_by_its_id_while_its_run_has_not_ended(this_boot: bool)
     assert not cut(text + line("result"), "aba661da")
     assert not cut(text + noted("record", "/nix/persist/r.json"), "aba661da")
     # Another disk's run after it changes nothing.
-    assert cut(text + begun() + noted(TABLE, "2") + line("result"), "aba661da")
+    assert cut(text + begun() + noted(TABLE, "22") + line("result"), "aba661da")
 
 
-def test_what_an_earlier_boot_left_bootable_may_be_in_use_and_is_not_ours() -> None:
-    text = begun() + noted(TABLE, "aba661da") + done("partition", "store")
-    installing = text + line("step", id="install", state="begin")
-    assert cut_off(text, "aba661da", this_boot=False)
-    assert cut_off(installing, "aba661da", this_boot=True)
-    assert not cut_off(installing, "aba661da", this_boot=False)
+def test_what_was_mounted_more_often_than_by_its_runs_is_somebody_s() -> None:
+    text = begun() + noted(TABLE, "aba661da") + done("partition")
+    mounting = text + line("step", id="mount", state="begin")
+    assert [cut_off(text, "aba661da", n) for n in (0, 1)] == [True, False]
+    assert [cut_off(mounting, "aba661da", n) for n in (0, 1, 2)] == [True, True, False]
+    assert [cut_off(mounting + mounting, "aba661da", n) for n in (2, 3)] == [True, False]
 
 
 def test_what_a_cut_off_run_made_needs_no_token_and_what_else_is_there_does() -> None:

@@ -57,3 +57,32 @@ def test_a_file_that_is_no_such_configuration_is_left_alone(file: Path, text: st
     with pytest.raises(InstallError):
         patch_file(file, "2G")
     assert file.read_text() == text
+
+
+def test_the_old_file_is_kept_and_never_the_one_kept_before(file: Path) -> None:
+    first = patch_file(file, "3G")
+    assert first == file.with_name(f"{file.name}.old")
+    assert first.read_text() == HARDWARE
+    second = patch_file(file, "4G")
+    assert second == file.with_name(f"{file.name}.old.1")
+    assert "3G" in second.read_text()
+    assert first.read_text() == HARDWARE
+    assert patch_file(file, "4G") is None
+    assert len(list(file.parent.iterdir())) == 3
+
+
+def test_a_link_stays_one_and_a_mode_stays_as_it_was(file: Path) -> None:
+    file.chmod(0o640)
+    link = file.with_name("link.nix")
+    link.symlink_to(file.name)
+    assert patch_file(link, "3G")
+    assert link.is_symlink()
+    assert '"size=3G"' in file.read_text()
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+def test_a_file_that_cannot_be_patched_has_no_second_name_afterwards(file: Path) -> None:
+    file.write_text("{ }")
+    with pytest.raises(InstallError):
+        patch_file(file, "3G")
+    assert list(file.parent.iterdir()) == [file]

@@ -23,7 +23,7 @@ from paranoid_install.selection import (
 )
 from tests.unit.samples import BLANK, GIB, holding
 
-NEEDS = Needs(minimum=3 * GIB, maximum=2048 * GIB, labels=("boot", "nix"))
+NEEDS = Needs(minimum=3 * GIB, maximum=2048 * GIB, labels=("boot", "nix"), sectors=(512,))
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,17 @@ NEEDS = Needs(minimum=3 * GIB, maximum=2048 * GIB, labels=("boot", "nix"))
         (replace(BLANK, holders=("dm-0",)), "held",
          "in use by dm-0; stop the volume group, array, mapping or loop device that uses it, "
          "or name another disk"),
+        (replace(BLANK, holders=("dm-0",), held_as=("LVM's v-a (dm-0): vgchange --activate n v",)),
+         "held",
+         "in use by LVM's v-a (dm-0); unmount what is on it and let go of it (vgchange --activate "
+         "n v), or name another disk"),
+        (replace(BLANK, kind="bcache device"), "not-a-disk",
+         "is a bcache device, not a whole disk; name the disk as a whole"),
+        (replace(BLANK, sector=4096), "sector",
+         "has sectors of 4096 bytes, from which this firmware does not boot; install with UEFI "
+         "firmware, or name another disk"),
+        (replace(BLANK, zoned="host-managed"), "zoned",
+         "is host-managed zoned storage, which ext4 cannot be written to; name another disk"),
         (replace(BLANK, read_only=True), "read-only",
          "is read-only; clear its write protection or name another disk"),
         (replace(BLANK, size=2 * GIB), "too-small",
@@ -66,6 +77,8 @@ NEEDS = Needs(minimum=3 * GIB, maximum=2048 * GIB, labels=("boot", "nix"))
          "is not blank: a ZFS pool member; to erase all of it say --wipe QM0001"),
         (holding("ntfs"), "not-blank",
          "is not blank: an NTFS file system (Windows); to erase all of it say --wipe QM0001"),
+        (replace(BLANK, data="at byte 0"), "unknown-data",
+         "holds data of no known kind (at byte 0); to erase all of it say --wipe QM0001"),
         (replace(holding("ext4"), installed="2026-01-01"), "installed",
          "holds the system that paranoid-install put there at 2026-01-01; boot it, or to erase "
          "all of it say --wipe QM0001"),
@@ -79,6 +92,13 @@ def test_each_refusal_has_its_sentence(disk: Disk, code: str, sentence: str) -> 
 
 def test_a_blank_disk_is_taken() -> None:
     assert refusals(BLANK, NEEDS) == ()
+
+
+def test_data_of_no_known_kind_is_erased_only_when_named() -> None:
+    disk = replace(BLANK, data="at byte 0")
+    assert refusals(disk, replace(NEEDS, wipe="QM0001")) == ()
+    with pytest.raises(RefusedError, match="no disk fits"):
+        select(Rule("auto"), (disk,), NEEDS)
 
 
 def test_wipe_names_one_disk_and_no_other() -> None:
@@ -138,6 +158,25 @@ def test_two_disks_with_one_serial_are_told_apart_by_the_operator() -> None:
 def test_a_disk_named_by_serial_is_found_even_if_refused() -> None:
     disk = replace(BLANK, read_only=True)
     assert select(Rule("serial=", "QM0001"), (disk,), NEEDS) is disk
+
+
+def test_a_sas_disk_is_found_and_erased_by_the_serial_on_its_label() -> None:
+    disk = replace(holding("gpt"), serial="5000c500a1b2c3d4", label_serial="ZC123")
+    assert select(Rule("serial=", "ZC123"), (disk,), NEEDS) is disk
+    assert select(Rule("serial=", "5000c500a1b2c3d4"), (disk,), NEEDS) is disk
+    assert refusals(disk, replace(NEEDS, wipe="ZC123")) == ()
+    with pytest.raises(RefusedError):
+        select(Rule("serial=", ""), (replace(disk, label_serial=""),), NEEDS)
+
+
+@pytest.mark.parametrize("rule", [Rule("auto"), Rule("size>=", "10G")])
+def test_a_removable_disk_is_taken_only_when_it_is_named(rule: Rule) -> None:
+    stick = replace(BLANK, removable=True)
+    with pytest.raises(RefusedError, match="no disk fits"):
+        select(rule, (stick,), NEEDS)
+    assert select(Rule("serial=", "QM0001"), (stick,), NEEDS) is stick
+    other = replace(BLANK, path="/dev/vdb", serial="B")
+    assert select(rule, (stick, other), NEEDS) is other
 
 
 def test_no_serial_is_not_an_empty_serial() -> None:

@@ -10,7 +10,7 @@ from paranoid_install import recovery
 from paranoid_install.errors import CommandFailed, RefusedError
 from paranoid_install.past import runs
 from paranoid_install.plan import make
-from paranoid_install.survey import Room, System, room_of
+from paranoid_install.systems import Room, System, room_of
 from tests.unit.samples import machine_found, request
 from tests.unit.store.recording import Recording
 from tests.unit.test_recovery import line

@@ -10,13 +10,17 @@ from paranoid_install.actions.data import as_data, undo_of
 from paranoid_install.actions.disk import (
     AttachLoop,
     CheckDisk,
+    CheckFileSystem,
     CreateImage,
     DetachLoop,
     NoteTable,
+    SameDisk,
     ScanPartitions,
+    ShareDisk,
     WaitForNodes,
 )
 from paranoid_install.actions.files import (
+    CheckFiles,
     CloseJournal,
     KeepJournal,
     PatchHardware,
@@ -31,12 +35,15 @@ from paranoid_install.actions.identity import (
 )
 from paranoid_install.actions.mount import MakeDirectory, Mount, Unmount
 from paranoid_install.actions.programs import Leave, Run
-from paranoid_install.actions.system import CheckInstalled, CopyClosure, MendRoots
+from paranoid_install.actions.system import BuildSystem, CheckInstalled, CopyClosure, MendRoots
 
 __all__ = [
     "Action",
     "AttachLoop",
+    "BuildSystem",
     "CheckDisk",
+    "CheckFileSystem",
+    "CheckFiles",
     "CheckInstalled",
     "CloseJournal",
     "CopyClosure",
@@ -54,7 +61,9 @@ __all__ = [
     "NoteTable",
     "PatchHardware",
     "Run",
+    "SameDisk",
     "ScanPartitions",
+    "ShareDisk",
     "Unmount",
     "WaitForNodes",
     "WriteFile",

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from paranoid_install.held import Held, hold
 from paranoid_install.journal import Journal, JournalFile
-from paranoid_install.layout import LOOP
+from paranoid_install.layout import LOOP, SYSTEM
+from paranoid_install.mounts import Standing, standing
 from paranoid_install.runner import Runner
 from paranoid_install.signals import Signals
 
@@ -16,7 +18,9 @@ from paranoid_install.signals import Signals
 class Machine:
     """What actions act through. `facts` is what was learned on the way; never a secret.
 
-    `show` puts a line before the person at the console and nowhere else.
+    `show` puts a line before the person at the terminal and nowhere else. `held` are the disk, the
+    image and its loop device, by the name that the plan has for each; `hold` takes one more.
+    `mounted` is what the run has put at each place: that alone is its to release.
     """
 
     runner: Runner
@@ -25,14 +29,27 @@ class Machine:
     signals: Signals = field(default_factory=Signals)
     log: JournalFile | None = None
     facts: dict[str, str] = field(default_factory=dict)
+    held: dict[str, Held] = field(default_factory=dict)
+    hold: Callable[[str], Held] = hold
+    mounted: dict[str, Standing] = field(default_factory=dict)
 
     def learn(self, name: str, value: str) -> None:
         self.facts[name] = value
         self.journal.emit("fact", name=name, value=value)
 
+    def note_mount(self, target: str) -> None:
+        """Note what is mounted at a path now."""
+        found = standing(target)
+        if found is not None:
+            self.mounted[target] = found
+            self.journal.emit("mounted", target=target, **vars(found))
+
     def device(self, text: str) -> str:
-        """A text with the loop device in place of its placeholder, once it is attached."""
-        return text.replace(LOOP, self.facts.get(LOOP, LOOP))
+        """A text with the loop device and the built system in place of their placeholders, once
+        they are known."""
+        for name in (LOOP, SYSTEM):
+            text = text.replace(name, self.facts.get(name, name))
+        return text
 
 
 class Action(Protocol):

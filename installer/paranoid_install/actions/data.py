@@ -23,8 +23,8 @@ def as_data(action: Action) -> Mapping[str, Value]:
             data["argv"] = list(action.argv)
         case WriteFile(path, text, mode):
             data |= {"path": path, "mode": f"{mode:04o}", "text": text}
-        case Unmount(target):
-            data["target"] = target
+        case Unmount(target, source, fs_type):
+            data |= {"target": target, "source": source, "type": fs_type}
         case DetachLoop(file):
             data["file"] = file
     return data
@@ -33,8 +33,13 @@ def as_data(action: Action) -> Mapping[str, Value]:
 def undo_of(data: Mapping[str, object]) -> Unmount | DetachLoop | None:
     """The undo that `as_data` described; None for one that ended with its process."""
     match data:
-        case {"action": "Unmount", "target": str(target)}:
-            return Unmount(target)
+        case {
+            "action": "Unmount",
+            "target": str(target),
+            "source": str(source),
+            "type": str(fs_type),
+        }:
+            return Unmount(target, source, fs_type)
         case {"action": "DetachLoop", "file": str(file)}:
             return DetachLoop(file)
     return None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paranoid_install import disks
+from paranoid_install import contents, disks
 from paranoid_install.actions.base import Action, Machine, Passing, Plain
 from paranoid_install.disks import Disk
-from paranoid_install.errors import CommandFailed, Refusal, RefusedError
+from paranoid_install.errors import CommandFailed, InstallError, Refusal, RefusedError
+from paranoid_install.held import changed, file_of_loop
 from paranoid_install.layout import LOOP
-from paranoid_install.past import TABLE
+from paranoid_install.past import SEQUENCE, TABLE
 from paranoid_install.selection import Needs, refusals
 from paranoid_install.survey import as_it_is
 
@@ -32,7 +34,8 @@ class CheckDisk(Plain):
         return ("wipefs", "blkid")
 
     def apply(self, machine: Machine) -> None:
-        now = as_it_is(machine.runner, self.disk)
+        claimed = self.disk.path in machine.held and machine.held[self.disk.path].claimed
+        now = as_it_is(machine.runner, self.disk, claimed=claimed)
         if now.signatures == self.disk.signatures:
             now = replace(now, left_over=self.disk.left_over)
         reasons = refusals(now, self.needs)
@@ -46,19 +49,61 @@ class CheckDisk(Plain):
 
 
 @dataclass(frozen=True)
+class SameDisk(Passing):
+    """See that a name still leads to the device or the file that the run holds open.
+
+    An image file that is yet to be made has no name that could lead elsewhere.
+    """
+
+    path: str
+
+    @property
+    def line(self) -> str:
+        return f"test {shlex.quote(self.path)} -ef /proc/self/fd/DISK"
+
+    def apply(self, machine: Machine) -> None:
+        if self.path in machine.held:
+            machine.held[self.path].check()
+        elif self.path == LOOP or os.path.lexists(self.path):
+            raise changed(machine.device(self.path), "is not held by this run")
+
+
+@dataclass(frozen=True)
+class ShareDisk(Passing):
+    """Give up the exclusive claim on the disk, for mkfs and mount claim its partitions."""
+
+    path: str
+
+    @property
+    def line(self) -> str:
+        return "exec {SHARED}< /proc/self/fd/DISK {DISK}>&-"
+
+    def apply(self, machine: Machine) -> None:
+        machine.held[self.path].share()
+
+
+@dataclass(frozen=True)
 class CreateImage(Plain):
-    """Make a sparse image file of `size` bytes. It is kept when the run fails."""
+    """Make a sparse image file of `size` bytes, for root alone: it will hold private keys.
+
+    One that is there keeps its mode. It is kept when the run fails.
+    """
 
     path: str
     size: int
 
     @property
     def line(self) -> str:
-        return shlex.join(["truncate", f"--size={self.size}", self.path])
+        return f"(umask 077; {shlex.join(['truncate', f'--size={self.size}', self.path])})"
 
-    def apply(self, machine: Machine) -> None:  # noqa: ARG002
-        with Path(self.path).open("ab") as file:
-            file.truncate(self.size)
+    def apply(self, machine: Machine) -> None:
+        if self.path not in machine.held:
+            # What took the name since it was looked at is somebody else's.
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            with os.fdopen(os.open(self.path, flags, 0o600), "wb"):
+                machine.held[self.path] = machine.hold(self.path)
+        machine.held[self.path].check()
+        os.truncate(f"/proc/self/fd/{machine.held[self.path].descriptor}", self.size)
 
 
 @dataclass(frozen=True)
@@ -84,7 +129,21 @@ class AttachLoop(Passing):
         device = result.stdout.strip()
         if not device.startswith("/dev/loop"):
             raise CommandFailed(result.argv, f"printed {device!r}, which is no loop device", 0)
+        try:
+            self._hold(machine, device)
+        except (RefusedError, OSError):
+            machine.runner.run("losetup", "--detach", device)
+            raise
         machine.learn(LOOP, device)
+        machine.learn(SEQUENCE, _sequence(device))
+
+    def _hold(self, machine: Machine, device: str) -> None:
+        """Keep the device, once it is seen to have the file that is held."""
+        held = machine.hold(device)
+        if file_of_loop(device) != machine.held[self.path].identity.number:
+            held.close()
+            raise changed(self.path, "led to another file when it was attached")
+        machine.held[LOOP] = held
 
 
 @dataclass(frozen=True)
@@ -118,15 +177,21 @@ class DetachLoop(Passing):
         return f"losetup --detach {LOOP}"
 
     def in_effect(self, machine: Machine) -> bool:
-        """Whether a device belongs to this file: the one noted; its number may be another's by now.
+        """Whether a device belongs to this file: the one noted, attached as it was then.
 
         A run that was killed before it noted one may have attached it all the same.
         """
-        return self._attached(machine.facts.get(LOOP, "")) != ""
+        device = self._attached(machine.facts.get(LOOP, ""))
+        noted = machine.facts.get(SEQUENCE)
+        return device != "" and (noted is None or noted == _sequence(device))
 
     def apply(self, machine: Machine) -> None:
         if LOOP not in machine.facts:
             machine.learn(LOOP, self._attached())
+        held = machine.held.pop(LOOP, None)
+        if held is not None:
+            # While it is open the kernel only promises to detach it.
+            held.close()
         machine.runner.run("losetup", "--detach", machine.device(LOOP))
 
     def _attached(self, noted: str = "") -> str:
@@ -138,6 +203,14 @@ class DetachLoop(Passing):
                 continue
             if file == self.path:
                 return f"/dev/{node.parents[1].name}"
+        return ""
+
+
+def _sequence(device: str) -> str:
+    """The number of a disk that no other has in this boot; empty before Linux 5.15."""
+    try:
+        return Path(f"/sys/class/block/{Path(device).name}/diskseq").read_text().strip()
+    except OSError:
         return ""
 
 
@@ -171,8 +244,45 @@ class NoteTable(Plain):
 
     def apply(self, machine: Machine) -> None:
         device = machine.device(self.device)
-        table = disks.table_id(machine.runner, device)
+        table = contents.table_id(machine.runner, device)
         if not table:
             problem = "found no partition table where one was just written"
             raise CommandFailed(("blkid", "--probe", device), problem, 2)
         machine.learn(TABLE, table)
+
+
+@dataclass(frozen=True)
+class CheckFileSystem(Plain):
+    """See that a partition holds the file system just made, and nothing else beside it.
+
+    Signatures that are left over would make libblkid unsure, and udev give no link to it.
+    """
+
+    device: str
+    fs_type: str
+    label: str
+
+    @property
+    def line(self) -> str:
+        return f"wipefs --no-act --json {self.device}  # {self.fs_type} {self.label!r} alone"
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("wipefs", "blkid")
+
+    def apply(self, machine: Machine) -> None:
+        device = machine.device(self.device)
+        printed = machine.runner.run("wipefs", "--no-act", "--json", device).stdout
+        # Some versions print nothing where they find nothing.
+        rows = contents.parse_wipefs(printed, device) if printed.strip() else ()
+        beside = {(s.type, s.label) for s in rows}
+        known = contents.file_system(machine.runner, device)
+        found = beside | {(known.get("TYPE", "nothing"), known.get("LABEL", ""))}
+        made = (self.fs_type, self.label)
+        if found != {made} or not known.get("UUID"):
+            said = ", ".join(f"{kind} {label}".strip() for kind, label in sorted(found - {made}))
+            problem = (
+                f"{self.fs_type} {self.label!r} was just made, and there is {said or 'no UUID'}"
+            )
+            raise InstallError(device, problem, "look at it with blkid --probe")
+        machine.learn(f"@uuid-{self.label}", known["UUID"])

@@ -7,8 +7,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from paranoid_install import hardware, record
+from paranoid_install import hardware, outside, record
 from paranoid_install.actions.base import Action, Machine, Passing, Plain
+from paranoid_install.errors import InstallError
 from paranoid_install.journal import RUN_JOURNAL, JournalFile, Value
 from paranoid_install.past import RECORD
 
@@ -100,6 +101,26 @@ class WriteRecord(Plain):
         text = record.render(dict(self.static), machine.facts)
         write(Path(self.root + self.path), text, 0o644)
         machine.learn(RECORD, self.path)
+
+
+@dataclass(frozen=True)
+class CheckFiles(Passing):
+    """See that what is about to be copied is what the plan was made for, by `outside.digest`.
+
+    The plan holds the hash, and so the plan's own hash covers each of these files.
+    """
+
+    path: str
+    digest: str
+
+    @property
+    def line(self) -> str:
+        return f"# {shlex.quote(self.path)} must have the SHA-256 {self.digest}"
+
+    def apply(self, machine: Machine) -> None:  # noqa: ARG002
+        if outside.digest(self.path) != self.digest:
+            problem = "has changed since the plan was made"
+            raise InstallError(self.path, problem, "let it be until the install has ended")
 
 
 def write(path: Path, text: str, mode: int) -> None:

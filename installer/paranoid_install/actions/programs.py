@@ -60,3 +60,18 @@ class Leave(Plain):
     def apply(self, machine: Machine) -> None:
         machine.signals.hold()
         machine.runner.run(*self.argv)
+
+
+def copy_tree(source: str, target: str) -> Run:
+    """Copy a directory; what comes from a store is read-only and must not stay so."""
+    options = ("--recursive", "--no-preserve=mode,ownership", "--no-target-directory")
+    return Run(("cp", *options, source, target))
+
+
+def copy_with_modes(source: str, target: str) -> tuple[Run, ...]:
+    """Copy a directory with its modes, but for what others may write and what runs as its owner."""
+    options = ("--recursive", "--preserve=mode", "--no-target-directory")
+    return (
+        Run(("cp", *options, f"{source}/.", target)),
+        Run(("chmod", "--recursive", "u+rwX,go-w,a-st", target)),
+    )

@@ -6,8 +6,9 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
-from paranoid_install.actions.base import Machine, Plain
-from paranoid_install.errors import InstallError
+from paranoid_install.actions.base import Machine, Plain, lines
+from paranoid_install.errors import CommandFailed, InstallError
+from paranoid_install.layout import SYSTEM
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,49 @@ class CopyClosure(Plain):
         machine.journal.emit("store", **vars(report))
         if report.method is store.Method.LEFT:
             machine.journal.emit("warning", text=f"nixos-install copies itself: {report.reason}")
+
+
+@dataclass(frozen=True)
+class BuildSystem(Plain):
+    """Build the target's own configuration into the target's store, as nixos-install would.
+
+    nixos-install, without a system, looks for a system.nix or a default.nix from the caller's
+    directory upward and in the live system's /etc/nixos before it takes the target's configuration
+    (nixos-install.sh of NixOS 26.05). What it is given is what it installs.
+    """
+
+    root: str
+    temporary: str
+
+    @property
+    def argv(self) -> tuple[str, ...]:
+        return (
+            *("nix-build", "--no-out-link", "--store", self.root),
+            *("--extra-substituters", "auto?trusted=1", "<nixpkgs/nixos>", "--attr", "system"),
+            *("-I", f"nixos-config={self._configuration}"),
+        )
+
+    @property
+    def _configuration(self) -> str:
+        return f"{self.root}/etc/nixos/configuration.nix"
+
+    @property
+    def line(self) -> str:
+        return f"{shlex.join(self.argv)}  # {SYSTEM}"
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("nix-build",)
+
+    def apply(self, machine: Machine) -> None:
+        environment = {"TMPDIR": self.temporary, "NIXOS_CONFIG": self._configuration}
+        result = machine.runner.run(
+            *self.argv, env=environment, timeout=None, on_line=lines(machine)
+        )
+        path = (result.stdout.split() or [""])[-1]
+        if not path.startswith("/nix/store/"):
+            raise CommandFailed(self.argv, f"printed {path!r}, which is no store path", 0)
+        machine.learn(SYSTEM, path)
 
 
 @dataclass(frozen=True)

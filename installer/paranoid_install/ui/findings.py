@@ -13,6 +13,7 @@ from paranoid_install.ui import clean, is_screen
 from paranoid_install.values import human
 from paranoid_install.verify.compare import Change
 from paranoid_install.verify.ephemeral import Mortals
+from paranoid_install.verify.profile import Answer, Standing
 from paranoid_install.verify.report import Finding, Report
 from paranoid_install.verify.terms import Status
 
@@ -44,6 +45,19 @@ def summary(report: Report) -> str:
         f"{report.host}: {counts}, {report.accepted} accepted; "
         f"{verdict} of severity {report.fail_on} or above"
     )
+
+
+def show_profile(report: Report, answers: Sequence[Answer], stream: TextIO) -> None:
+    """Every rule: how the machine stands to it, its severity, id and title, and why."""
+    for answer in answers:
+        _say(f"{answer.standing:<15}{answer.severity:<8}{answer.id}  {answer.title}", stream)
+        for line in (*answer.details, *([answer.comment] if answer.comment else [])):
+            _say(f"    {line}", stream)
+    counts = ", ".join(
+        f"{sum(answer.standing is standing for answer in answers)} {standing}"
+        for standing in Standing
+    )
+    _say(f"{report.host}: {len(answers)} rules: {counts}", stream)
 
 
 def show_changes(changes: Sequence[Change], stream: TextIO) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from paranoid_install import policy
 from paranoid_install.verify.check import Check, Result, not_applicable, unless
@@ -12,9 +14,9 @@ from paranoid_install.verify.terms import Severity
 
 _AUDIT = policy.load("audit")
 _LOCKED = 2
-_KEY = re.compile(r"(?:-F key=|-k )(\S+)")
-_ARCH = re.compile(r"-F arch=(\S+)")
-_CALLS = re.compile(r"-S (\S+)")
+_LOG = "/var/log/audit"
+_UNSET = ("unset", "4294967295")
+_FIELD = re.compile(r"([A-Za-z0-9_]+)(!=|<=|>=|&=|[=<>&])(.*)")
 _NEVER = re.compile(r"-[aA] (?:never,|\w+,exclude)")
 
 
@@ -53,12 +55,53 @@ def _somebody_reads(machine: Machine) -> Result:
     return unless([] if active else ["neither auditd nor the journal takes records"], *active)
 
 
-def rule_of(line: str) -> tuple[str, str, frozenset[str]] | None:
-    """Key, architecture and system calls of a rule that `auditctl -l` prints; None for others."""
-    key, arch, calls = _KEY.search(line), _ARCH.search(line), _CALLS.search(line)
-    if key is None or arch is None or calls is None or not line.startswith("-a always,exit"):
+@dataclass(frozen=True)
+class AuditRule:
+    """A rule for system calls; `fields` are all that narrow it, beside its architecture and key."""
+
+    key: str
+    architecture: str
+    calls: frozenset[str]
+    fields: frozenset[str]
+
+
+def rule_of(line: str) -> AuditRule | None:
+    """A rule that `auditctl -l` prints; None for those of another list or action.
+
+    Any option that is not known narrows it as well, in a way that the policy does not ask for.
+    """
+    words = line.split()
+    if words[:2] != ["-a", "always,exit"]:
         return None
-    return key[1], arch[1], frozenset(calls[1].split(","))
+    said: dict[str, set[str]] = {"arch": set(), "key": set(), "calls": set(), "fields": set()}
+    for option, value in itertools.zip_longest(words[2::2], words[3::2], fillvalue=""):
+        name, _, rest = value.partition("=")
+        if option == "-S":
+            said["calls"] |= set(value.split(","))
+        elif option == "-k" or (option == "-F" and name == "key"):
+            said["key"].add(rest or value)
+        elif option == "-F" and name == "arch":
+            said["arch"].add(rest)
+        else:
+            said["fields"].add(_normal(value) if option == "-F" else f"{option} {value}")
+    if len(said["arch"]) != 1 or len(said["key"]) != 1:
+        return None
+    return AuditRule(
+        said["key"].pop(), said["arch"].pop(), frozenset(said["calls"]), frozenset(said["fields"])
+    )
+
+
+def _normal(field: str) -> str:
+    """auditctl prints in hexadecimal what was written in decimal."""
+    match = _FIELD.fullmatch(field)
+    if match is None:
+        return field
+    if match[3] in _UNSET:
+        return f"{match[1]}{match[2]}-1"
+    try:
+        return f"{match[1]}{match[2]}{int(match[3], 0)}"
+    except ValueError:
+        return field
 
 
 def _rules(machine: Machine) -> Result:
@@ -66,20 +109,28 @@ def _rules(machine: Machine) -> Result:
 
     def problems() -> Iterator[str]:
         for rule in _AUDIT["rule"]:
+            fields = frozenset(_normal(field) for field in rule["fields"])
             for arch in rule["architectures"]:
-                calls: set[str] = set()
-                for key, architecture, found in loaded:
-                    if key == rule["key"] and architecture == arch:
-                        calls |= found
+                of_key = [r for r in loaded if (r.key, r.architecture) == (rule["key"], arch)]
+                calls = {call for r in of_key if r.fields == fields for call in r.calls}
                 missing = [call for call in rule["syscalls"] if call not in calls]
                 if missing:
-                    yield f"no rule {rule['key']} for {', '.join(missing)} ({arch})"
+                    other = sorted({f for r in of_key for f in r.fields ^ fields})
+                    why = f", but one that differs in {', '.join(other)}" if other else ""
+                    yield f"no rule {rule['key']} for {', '.join(missing)} ({arch}){why}"
 
     return unless(problems())
 
 
 def _no_exceptions(machine: Machine) -> Result:
     return unless(line for line in known(machine.audit_rules) if _NEVER.match(line))
+
+
+def _log_is_closed(machine: Machine) -> Result:
+    found = known(machine.trees).get(_LOG)
+    if found is None:
+        return not_applicable("auditd keeps no log; the journal has the records")
+    return unless(str(stat) for stat in found if stat.uid != 0 or stat.mode & 0o077)
 
 
 CHECKS = (
@@ -97,6 +148,9 @@ CHECKS = (
           "what was lost may be what matters", "paranoid.audit.enable", _none_lost, "R73"),
     Check("audit.backlog", "many records can wait", Severity.LOW,
           "a burst would lose records", "paranoid.audit.enable", _backlog, "R73"),
+    Check("audit.log", "the audit log is root's alone", Severity.HIGH,
+          "who can read it sees every command line, and who can write to it can mend it",
+          "paranoid.audit.enable", _log_is_closed, "R73"),
     Check("audit.reader", "somebody takes the records", Severity.HIGH,
           "records that nobody takes are in no log", "paranoid.audit.enable",
           _somebody_reads, "R73"),

@@ -33,7 +33,7 @@ def load(file: Path, ids: Iterable[str]) -> tuple[Accepted, ...]:
     try:
         text = file.read_text(encoding="utf-8")
         data = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise SpecError(str(file), f"the baseline cannot be read ({error})") from error
     if not isinstance(data, dict) or not isinstance(data.get("accept"), list) or len(data) > 1:
         raise SpecError(

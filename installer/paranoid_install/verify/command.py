@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
+from paranoid_install import __version__
 from paranoid_install.errors import FindingsError, SpecError
 from paranoid_install.runner import Runner
 from paranoid_install.verify import baseline, compare
+from paranoid_install.verify.checklist import as_ckl, as_oscal
 from paranoid_install.verify.ephemeral import Mortals, mortals
+from paranoid_install.verify.facts import Machine
 from paranoid_install.verify.gather import gather
 from paranoid_install.verify.html import as_html
 from paranoid_install.verify.junit import as_junit
+from paranoid_install.verify.profile import SEVERITIES, Answer, Standing, answers
 from paranoid_install.verify.registry import BY_ID, CHECKS
-from paranoid_install.verify.report import Report, judge, now
+from paranoid_install.verify.report import Report, judge, now, printable
 from paranoid_install.verify.sarif import as_sarif
 from paranoid_install.verify.terms import Severity
+
+PROFILES = ("stig",)
 
 
 class Screen(Protocol):
@@ -27,6 +34,7 @@ class Screen(Protocol):
 
     def show(self, report: Report, stream: TextIO) -> None: ...
     def show_changes(self, changes: tuple[compare.Change, ...], stream: TextIO) -> None: ...
+    def show_profile(self, report: Report, answers: tuple[Answer, ...], stream: TextIO) -> None: ...
     def show_mortals(self, mortals: Mortals, stream: TextIO) -> None: ...
 
 
@@ -42,6 +50,9 @@ class VerifyOptions:
     junit: Path | None = None
     html: Path | None = None
     ephemeral: bool = False
+    profile: str = ""
+    ckl: Path | None = None
+    oscal: Path | None = None
 
 
 def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | None = None) -> int:
@@ -52,6 +63,10 @@ def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | No
     out = out or sys.stdout
     if not options.root.is_dir():
         raise SpecError(f"--root {options.root}", "not a directory", "name where the disk is")
+    if options.profile not in ("", *PROFILES):
+        raise SpecError(f"--profile {options.profile}", "no such profile", "the one there is: stig")
+    if not options.profile and (options.ckl or options.oscal):
+        raise SpecError("--ckl and --oscal", "are of a profile", "name it: --profile stig")
     if options.ephemeral:
         _ephemeral(options, screen, out)
         return 0
@@ -65,6 +80,7 @@ def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | No
         time,
         options.fail_on,
         judge(machine, CHECKS, accepted, time.date()),
+        _about(machine),
     )
     if options.sarif is not None:
         _write(options.sarif, _json(as_sarif(report)))
@@ -72,11 +88,46 @@ def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | No
         _write(options.junit, as_junit(report))
     if options.html is not None:
         _write(options.html, as_html(report))
+    if options.profile:
+        return _profile(options, machine, report, screen, out)
     if options.as_json:
         out.write(_json(report.as_data()))
     else:
         screen.show(report, out)
     return FindingsError.exit_code if report.failed else 0
+
+
+def _about(machine: Machine) -> tuple[tuple[str, str], ...]:
+    """Who looks, with what, and at which system."""
+    by = os.environ.get("SUDO_USER") or f"user {os.getuid()}"
+    who = (("tool", f"paranoid-install {__version__}"), ("run by", by))
+    if not machine.live:
+        return who
+    system = Path("/nix/var/nix/profiles/system")
+    generation = (("generation", system.readlink().name),) if system.is_symlink() else ()
+    return (*who, ("kernel", os.uname().release), *generation)
+
+
+def _profile(
+    options: VerifyOptions, machine: Machine, report: Report, screen: Screen, out: TextIO
+) -> int:
+    """Every rule of the profile, instead of every check; 8 with open ones of `fail_on` or above."""
+    rules = answers(machine, report.findings)
+    if options.ckl is not None:
+        _write(options.ckl, as_ckl(report, rules))
+    if options.oscal is not None:
+        _write(options.oscal, _json(as_oscal(report, rules)))
+    if options.as_json:
+        out.write(_json({"profile": options.profile, "host": printable(report.host),
+                         "time": report.time.isoformat(timespec="seconds"),
+                         "rules": [rule.as_data() for rule in rules]}))  # fmt: skip
+    else:
+        screen.show_profile(report, rules, out)
+    level = report.fail_on.rank
+    failed = any(
+        rule.standing is Standing.OPEN and SEVERITIES[rule.severity].rank >= level for rule in rules
+    )
+    return FindingsError.exit_code if failed else 0
 
 
 def diff(

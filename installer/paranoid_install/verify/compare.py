@@ -43,7 +43,7 @@ def load(file: Path) -> dict[str, Any]:
             raise SpecError(str(file), f"a report of version {data['version']!r}, not {VERSION}")
         for item in data["checks"]:
             _examine(item)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise SpecError(
             str(file), f"not a report ({error})", "make one with `paranoid-install verify --json`"
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from paranoid_install import policy
-from paranoid_install.mounts import mount_table, swap_devices
+from paranoid_install.mounts import mount_table, swap_devices, visible
 from paranoid_install.verify.facts import Unknown
 
 _LAYOUT = policy.load("layout")
@@ -27,7 +27,7 @@ def _swap_kind(path: str) -> str:
 
 def encryption() -> tuple[str, bool] | Unknown:
     """The device that the persist root is on, and whether it lies on an encrypted one."""
-    mounted = {entry.mount_point: entry for entry in mount_table()}
+    mounted = visible(mount_table())
     entry = mounted.get(_LAYOUT["persist"]["root"]) or mounted.get(_LAYOUT["nix"]["mountPoint"])
     if entry is None:
         return Unknown(f"{_LAYOUT['persist']['root']}: nothing is mounted there")

@@ -75,6 +75,14 @@ class Space:
 
 
 @dataclass(frozen=True)
+class SshdBlock:
+    """A Match block of sshd_config(5): what it says, and the settings where it alone holds."""
+
+    condition: str
+    settings: Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
 class Listener:
     """A listening socket, of ss(8). `address` as printed, without the port; `*` is any."""
 
@@ -97,13 +105,23 @@ class Declared:
 class User:
     """A line of passwd(5). `password` is locked, empty or hash; the hash itself is not kept.
 
-    `declared`: the hash is the one of the user's file on the persist root.
+    `declared`: the hash is the one of the user's file on the persist root. `method`: how it was
+    made, in the sign of crypt(5); des for the old form.
     """
 
     name: str
     uid: int
     password: str
     declared: bool = False
+    method: str = ""
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A file of authorized keys; `kinds` are those of its keys, `?` for a line without one."""
+
+    stat: Stat
+    kinds: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -123,7 +141,9 @@ class Machine:
     """Everything that checks may look at; a piece that nobody gathered is unknown.
 
     `sysctl` has each key of the policy, Unknown where the kernel has or shows none. Ages are in
-    seconds since the system profile, or ClamAV's signatures, were last changed.
+    seconds since the system profile, or ClamAV's signatures, were last changed. `texts` and `trees`
+    are what profiles ask about: files of /etc, and directories with what is in them; None for
+    what is not there.
     """
 
     root: str = "/"
@@ -139,6 +159,7 @@ class Machine:
     owners: Piece[tuple[Stat, ...]] = _PIECE
     encryption: Piece[tuple[str, bool]] = _PIECE
     sshd: Piece[Mapping[str, tuple[str, ...]]] = _PIECE
+    sshd_blocks: Piece[tuple[SshdBlock, ...]] = _PIECE
     interfaces: Piece[Mapping[str, bool]] = _PIECE
     tailscale: Piece[str] = _PIECE
     ruleset: Piece[tuple[Mapping[str, Any], ...]] = _PIECE
@@ -147,6 +168,12 @@ class Machine:
     nix: Piece[Mapping[str, str]] = _PIECE
     channels: Piece[tuple[str, ...]] = _PIECE
     users: Piece[tuple[User, ...]] = _PIECE
+    groups: Piece[Mapping[str, tuple[str, ...]]] = _PIECE
+    sudoers: Piece[tuple[str, ...]] = _PIECE
+    key_files: Piece[tuple[KeyFile, ...]] = _PIECE
+    loose: Piece[tuple[Stat, ...]] = _PIECE
+    capable: Piece[tuple[str, ...]] = _PIECE
+    secure_boot: Piece[bool] = _PIECE
     wrappers: Piece[tuple[Stat, ...]] = _PIECE
     setuid: Piece[tuple[Stat, ...]] = _PIECE
     programs: Piece[frozenset[str]] = _PIECE
@@ -162,6 +189,8 @@ class Machine:
     exposure: Piece[Mapping[str, float]] = _PIECE
     journald: Piece[Mapping[str, str]] = _PIECE
     upload: Piece[Mapping[str, str]] = _PIECE
+    texts: Piece[Mapping[str, str | None]] = _PIECE
+    trees: Piece[Mapping[str, tuple[Stat, ...] | None]] = _PIECE
     loader: Piece[Loader] = _PIECE
     kernels: Piece[tuple[str, str]] = _PIECE
     clock: Piece[Mapping[str, str]] = _PIECE

@@ -11,7 +11,7 @@ from typing import Any
 
 from paranoid_install import policy
 from paranoid_install.mounts import MountEntry, mount_table
-from paranoid_install.verify import devices, parse
+from paranoid_install.verify import access_files, devices, parse, profile_files
 from paranoid_install.verify.facts import (
     Declared,
     Loader,
@@ -21,7 +21,6 @@ from paranoid_install.verify.facts import (
     Space,
     Stat,
     Unknown,
-    User,
 )
 from paranoid_install.verify.kernel_checks import KEYS
 from paranoid_install.verify.mount_checks import executing_of
@@ -33,6 +32,7 @@ _PERSIST = _LAYOUT["persist"]["root"]
 _STORE = _LAYOUT["store"]["mountPoint"]
 _PROFILE = "/nix/var/nix/profiles/system"
 _WRAPPERS = f"{policy.load('mounts')['wrappers']['path']}/bin"
+_INCLUDES = 64
 _SET_ID = stats.S_ISUID | stats.S_ISGID
 SEARCH = 0.4
 """Seconds of work that a search through directories may take; two share the interpreter."""
@@ -41,20 +41,21 @@ SEARCH = 0.4
 def nix_conf(tree: Tree) -> dict[str, str]:
     """nix.conf(5) with what it includes."""
     found: dict[str, str] = {}
-    _read_nix(tree, tree.etc("nix/nix.conf"), found, depth=0)
+    _read_nix(tree, tree.etc("nix/nix.conf"), found, [0])
     return found
 
 
-def _read_nix(tree: Tree, path: str, found: dict[str, str], depth: int) -> None:
-    if depth > 8:
-        raise ValueError(f"{path}: includes itself")
-    for line in tree.text(path).splitlines():
+def _read_nix(tree: Tree, path: str, found: dict[str, str], files: list[int]) -> None:
+    files[0] += 1
+    if files[0] > _INCLUDES:
+        raise ValueError(f"{path}: more than {_INCLUDES} files are included")
+    for line in tree.text(path).split("\n"):
         words = line.partition("#")[0].split(None, 2)
         if len(words) >= 2 and words[0] in ("include", "!include"):
             other = words[1]
             other = other if other.startswith("/") else f"{path.rpartition('/')[0]}/{other}"
             if words[0] == "include" or tree.exists(other):
-                _read_nix(tree, other, found, depth + 1)
+                _read_nix(tree, other, found, files)
         elif len(words) >= 2 and words[1] == "=":
             value = words[2].strip() if len(words) == 3 else ""
             if words[0].startswith("extra-"):
@@ -207,12 +208,11 @@ def declared(tree: Tree) -> tuple[Declared, ...] | Unknown:
     return parse.declared(tree.text(found))
 
 
-def users(tree: Tree) -> tuple[User, ...]:
-    """passwd(5) and shadow(5), with the password files of the persist root."""
+def declared_passwords(tree: Tree) -> dict[str, str]:
+    """The password files of the persist root, by the name of their user."""
     directory = _LAYOUT["persist"]["passwords"]
     names = tree.names(directory) if tree.exists(directory) else ()
-    files = {name: tree.text(f"{directory}/{name}") for name in names}
-    return parse.passwords(tree.text("/etc/passwd"), tree.text("/etc/shadow"), files)
+    return {name: tree.text(f"{directory}/{name}") for name in names}
 
 
 def wrappers(tree: Tree) -> tuple[Stat, ...]:
@@ -294,6 +294,20 @@ def _sysctl(key: str) -> Piece[str]:
         return Unknown(f"{key}: {error.strerror}")
 
 
+def configured(tree: Tree) -> dict[str, Piece[str]]:
+    """Each of the policy's settings, as the system on a disk would set it (sysctl.d(5))."""
+    directory = tree.etc("sysctl.d")
+    found: dict[str, str] = {}
+    for name in tree.names(directory):
+        if name.endswith(".conf"):
+            for line in tree.text(f"{directory}/{name}").split("\n"):
+                key, equals, value = line.strip().removeprefix("-").partition("=")
+                if equals and not key.startswith(("#", ";")):
+                    found[key.strip().replace("/", ".")] = value.strip()
+    absent = "the system on this disk does not set it"
+    return {key: found.get(key, Unknown(f"{key}: {absent}")) for key in KEYS}
+
+
 def modules() -> frozenset[str] | NotApplicable:
     """Loaded modules."""
     if not Path("/proc/modules").exists():
@@ -332,6 +346,11 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
     "host_keys": host_keys,
     "secrets": secrets,
     "owners": owners,
+    "key_files": access_files.key_files,
+    "loose": access_files.loose,
+    "capable": access_files.capable,
+    "sudoers": access_files.sudoers,
+    "texts": profile_files.texts,
     "uid_maps": uid_maps,
     "journald": journald,
     "coredump": coredump,
@@ -344,8 +363,8 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
 FROM_LIVE_TREE: dict[str, Callable[[Tree], Any]] = {
     "channels": channels,
     "upload": upload,
+    "trees": profile_files.trees,
     "declared": declared,
-    "users": users,
     "wrappers": wrappers,
     "signatures_age": signatures_age,
 }
@@ -361,6 +380,7 @@ FROM_KERNEL: dict[str, Callable[[], Any]] = {
     "sysctl": sysctl,
     "modules": modules,
     "lockdown": lockdown,
+    "secure_boot": access_files.secure_boot,
     "vulnerabilities": vulnerabilities,
     "kernels": kernels,
 }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from typing import Any
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, not_applicable, passed, unless
+from paranoid_install.verify.check import Check, Result, not_applicable, passed, unknown, unless
 from paranoid_install.verify.facts import (
     Declared,
     Listener,
@@ -17,232 +17,186 @@ from paranoid_install.verify.facts import (
     Unknown,
     known,
 )
-from paranoid_install.verify.terms import Severity
+from paranoid_install.verify.packets import TCP, UDP, V4, V6, connections, networks
+from paranoid_install.verify.ranges import Ranges, both, ranges, size, without
+from paranoid_install.verify.ruleset import Fate, Ruleset, Verdict, WorkError
+from paranoid_install.verify.terms import Severity, Status
 
 _FIREWALL = policy.load("firewall")
+_OWN = policy.load("verify")["firewall"]
 _SSH_PORT = policy.load("sshd")["port"]
-_VPN = policy.load("vpn")
-_PRIVATE = frozenset(network["interface"] for network in _VPN.values())
-_FAMILIES = frozenset({"ip", "ip6"})
+_PRIVATE = frozenset(network["interface"] for network in policy.load("vpn").values())
 _LOOPBACK = ("127.", "[::1]", "::1", "[::ffff:127.", "localhost")
+_ANY_OTHER = "another"
+"""An interface that no rule speaks of."""
+_PORTS = ((1, 65535),)
+_FAMILIES = {V4: ("ip", "0.0.0.0/0"), V6: ("ip6", "::/0")}
+_PROTOCOLS = {TCP: "tcp", UDP: "udp"}
+_MANY = 3
+"""Unclear answers that are told of each kind."""
 
-Object = Mapping[str, Any]
+
+@dataclass(frozen=True)
+class _Asked:
+    """Connections of one family and protocol over one interface, and what becomes of them."""
+
+    family: int
+    protocol: int
+    interface: str
+    fates: tuple[Fate, ...]
+
+    def ports(self, verdict: Verdict) -> Ranges:
+        """Ports to which some connection meets that fate."""
+        return ranges(
+            pair for fate in self.fates if fate.verdict is verdict for pair in fate.packets.ports
+        )
+
+    def where(self, ports: Ranges, verdict: Verdict) -> str:
+        """What a person reads: protocol, ports, interface, and where from when not everywhere."""
+        sources = ranges(
+            pair
+            for fate in self.fates
+            if fate.verdict is verdict and both(fate.packets.ports, ports)
+            for pair in fate.packets.fields["saddr"]
+        )
+        shown = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in ports[:5])
+        more = " and more" if len(ports) > 5 else ""
+        name = "any other interface" if self.interface == _ANY_OTHER else self.interface
+        some = (
+            ""
+            if sources == _sources(self.family, public=self.interface not in _PRIVATE)
+            else (" from some addresses")
+        )
+        family = _FAMILIES[self.family][0]
+        return f"{family} {_PROTOCOLS[self.protocol]} {shown}{more} over {name}{some}"
+
+
+def _sources(family: int, *, public: bool) -> Ranges:
+    everything = networks([_FAMILIES[family][1]])
+    if not public:
+        return everything
+    return without(everything, networks(_OWN["notPublic"][_FAMILIES[family][0]]))
+
+
+def _ask(machine: Machine, *, public: bool) -> list[_Asked]:
+    """What becomes of new connections over each public, or each private, interface.
+
+    Raises MissingError when the rules are more than can be followed.
+    """
+    rules = Ruleset(known(machine.ruleset))
+    there = machine.interfaces
+    names = set(rules.interfaces())
+    names |= set() if isinstance(there, Unknown | NotApplicable) else set(there)
+    names = (names | {_ANY_OTHER}) - _PRIVATE - {"lo"} if public else set(_PRIVATE)
+    found = []
+    try:
+        for family in _FAMILIES:
+            for protocol in _PROTOCOLS:
+                for name in sorted(names):
+                    sources = _sources(family, public=public)
+                    packets = connections(name, family, protocol, sources, _PORTS)
+                    fates = tuple(rules.judge(packets))
+                    found.append(_Asked(family, protocol, name, fates))
+    except WorkError as error:
+        raise MissingError(Unknown("the rules are more than can be followed")) from error
+    return found
+
+
+def _answer(open_to: list[str], unclear: list[str]) -> Result:
+    if open_to:
+        return unless(open_to)
+    if unclear:
+        more = [f"and {len(unclear) - _MANY} more"] if len(unclear) > _MANY else []
+        return unknown(*(f"cannot tell: {text}" for text in unclear[:_MANY]), *more)
+    return passed()
+
+
+def _judge(asked: list[_Asked], ports: Callable[[_Asked], Ranges]) -> Result:
+    """Fails for some of these ports that are open; unknown for those that may be."""
+    found: dict[Verdict, list[str]] = {Verdict.ACCEPTED: [], Verdict.UNCLEAR: []}
+    for one in asked:
+        for verdict, texts in found.items():
+            if here := both(one.ports(verdict), ports(one)):
+                texts.append(one.where(here, verdict))
+    return _answer(found[Verdict.ACCEPTED], found[Verdict.UNCLEAR])
+
+
+def _all_but(protocol: int, declared: Collection[Declared]) -> Ranges:
+    """Ports that nobody declared; that of sshd has a check of its own."""
+    meant = [item.port for item in declared if item.protocol == _PROTOCOLS[protocol]]
+    meant += [_SSH_PORT] if protocol == TCP else []
+    return without(_PORTS, ranges((port, port) for port in meant))
+
+
+def _input_drops(machine: Machine) -> Result:
+    asked = _ask(machine, public=True)
+    declared = machine.declared
+    if not isinstance(declared, Unknown | NotApplicable):
+        return _judge(asked, lambda one: _all_but(one.protocol, declared))
+    # Nobody knows which ports are meant: a few are somebody's decision, many are an accident.
+    few = [one for one in asked if size(one.ports(Verdict.ACCEPTED)) <= _OWN["most"]]
+    result = _judge([one for one in asked if one not in few], lambda _one: _PORTS)
+    if result.status is not Status.PASS:
+        return result
+    unclear = [
+        one.where(ports, Verdict.UNCLEAR)
+        for one in few
+        if size(ports := one.ports(Verdict.UNCLEAR)) > _OWN["most"]
+    ]
+    return _answer([], unclear)
+
+
+def _is_shut(asked: list[_Asked]) -> bool:
+    """Whether anything is refused at all: where nothing is, one port more says nothing."""
+    return any(size(one.ports(Verdict.ACCEPTED)) < size(_PORTS) for one in asked)
+
+
+def _ssh_is_private(machine: Machine) -> Result:
+    declared = machine.declared
+    public = Declared("tcp", _SSH_PORT)
+    if not isinstance(declared, Unknown | NotApplicable) and public in declared:
+        return passed("the configuration opens it on every interface")
+    asked = _ask(machine, public=True)
+    if not _is_shut(asked):
+        return not_applicable("nothing is refused; see firewall.input")
+    only_tcp = [one for one in asked if one.protocol == TCP]
+    return _judge(only_tcp, lambda _one: ((_SSH_PORT, _SSH_PORT),))
+
+
+def _vpn_is_not_trusted(machine: Machine) -> Result:
+    asked, strangers = _ask(machine, public=False), _ask(machine, public=True)
+    if not _is_shut(strangers):
+        return not_applicable("nothing is refused; see firewall.input")
+    found: dict[Verdict, list[str]] = {Verdict.ACCEPTED: [], Verdict.UNCLEAR: []}
+    for one in asked:
+        for verdict, texts in found.items():
+            # What strangers may is no trust in the network.
+            ports = without(one.ports(verdict), _open_to_all(strangers, one))
+            if size(ports) > _OWN["most"]:
+                texts.append(one.where(ports, verdict))
+    return _answer(found[Verdict.ACCEPTED], found[Verdict.UNCLEAR])
+
+
+def _open_to_all(strangers: list[_Asked], asked: _Asked) -> Ranges:
+    return ranges(
+        pair
+        for one in strangers
+        if (one.family, one.protocol) == (asked.family, asked.protocol)
+        for pair in one.ports(Verdict.ACCEPTED)
+    )
 
 
 def _objects(machine: Machine, kind: str) -> list[Any]:
     return [item[kind] for item in known(machine.ruleset) if kind in item]
 
 
-def _input_chains(machine: Machine) -> list[Any]:
-    return [
-        chain
-        for chain in _objects(machine, "chain")
-        if chain.get("hook") == "input" and chain.get("type") == "filter"
-    ]
-
-
-def _dropping_chains(machine: Machine) -> list[Any]:
-    """Input chains behind which a port is closed. Raises MissingError when there is none."""
-    chains = [chain for chain in _input_chains(machine) if chain.get("policy") == "drop"]
-    if not chains:
-        raise MissingError(NotApplicable("nothing is dropped; see firewall.input"))
-    return chains
-
-
-def _rules_of(machine: Machine, chain: Object) -> Iterator[Sequence[Any]]:
-    """The expressions of each rule that packets of a chain run through, jumps included."""
-    rules = _objects(machine, "rule")
-    waiting, seen = [chain["name"]], set()
-    while waiting:
-        name = waiting.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        for rule in rules:
-            place = (rule["family"], rule["table"], rule["chain"])
-            if place == (chain["family"], chain["table"], name):
-                yield rule["expr"]
-                waiting += _targets(rule["expr"])
-
-
-def _targets(value: Any) -> Iterator[str]:
-    """Chains that a rule jumps or goes to, in verdict maps too.
-
-    Raises MissingError for a map with a name, which is not followed.
-    """
-    if isinstance(value, dict):
-        if isinstance(value.get("vmap"), dict) and isinstance(value["vmap"].get("data"), str):
-            raise MissingError(Unknown(f"a rule takes verdicts from {value['vmap']['data']}"))
-        for key, inner in value.items():
-            if key in ("jump", "goto") and isinstance(inner, dict) and "target" in inner:
-                yield inner["target"]
-            else:
-                yield from _targets(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _targets(inner)
-
-
-def _accepts(rule: Sequence[Any]) -> bool:
-    return any(isinstance(part, dict) and "accept" in part for part in rule)
-
-
-def _may_accept(rule: Sequence[Any]) -> bool:
-    return _accepts(rule) or any(isinstance(part, dict) and "vmap" in part for part in rule)
-
-
-def _matches(rule: Sequence[Any]) -> list[Any]:
-    return [part["match"] for part in rule if isinstance(part, dict) and "match" in part]
-
-
-def _interfaces(rule: Sequence[Any]) -> frozenset[str] | None:
-    """The interfaces that a rule is limited to; None: it is for all."""
-    for match in _matches(rule):
-        left = match["left"]
-        if isinstance(left, dict) and left.get("meta", {}).get("key") in ("iif", "iifname"):
-            if match.get("op", "==") != "==":
-                return None
-            return frozenset(str(item) for item in _items(match["right"]))
-    return None
-
-
-def _items(value: Any) -> list[Any]:
-    if isinstance(value, dict) and "set" in value:
-        inner = value["set"]
-        return list(inner) if isinstance(inner, list) else [inner]
-    return list(value) if isinstance(value, list) else [value]
-
-
-def _ports(machine: Machine, rule: Sequence[Any]) -> list[Any] | None:
-    """Destination ports that a rule is limited to; None: it names none.
-
-    Raises MissingError where they stand in a form that is not followed.
-    """
-    for match in _matches(rule):
-        if '"dport"' not in json.dumps(match["left"]):
-            continue
-        if match.get("op", "==") != "==":
-            raise MissingError(Unknown("a rule is for all ports but some"))
-        right = match["right"]
-        if isinstance(right, str) and right.startswith("@"):
-            return _elements(machine, right.removeprefix("@"))
-        return [port for item in _items(right) for port in _parts(item)]
-    for part in rule:
-        if isinstance(part, dict) and '"dport"' in json.dumps(part.get("vmap", {}).get("key")):
-            raise MissingError(Unknown("a rule takes its ports from a verdict map"))
-    return None
-
-
-def _elements(machine: Machine, name: str) -> list[Any]:
-    """What the sets of a name hold; of an interface and such in front of a port, all parts."""
-    sets = [found for found in _objects(machine, "set") if found["name"] == name]
-    if not sets:
-        raise MissingError(Unknown(f"a rule takes its ports from {name}, which is no set"))
-    return [port for found in sets for item in found.get("elem", ()) for port in _parts(item)]
-
-
-def _parts(item: Any) -> list[Any]:
-    """The parts of an element: of `tcp . 22` both; with a time-out or a counter, the element."""
-    if isinstance(item, dict) and "elem" in item:
-        return _parts(item["elem"]["val"])
-    if isinstance(item, dict) and "concat" in item:
-        return list(item["concat"])
-    return [item]
-
-
-def _holds(ports: list[Any], port: int) -> bool:
-    for item in ports:
-        if isinstance(item, dict) and "range" in item:
-            low, high = item["range"]
-            if isinstance(low, int) and isinstance(high, int) and low <= port <= high:
-                return True
-        elif item == port:
-            return True
-    return False
-
-
-def _input_drops(machine: Machine) -> Result:
-    chains = _input_chains(machine)
-    closed: set[str] = set()
-    for chain in chains:
-        if chain.get("policy") == "drop":
-            closed |= _FAMILIES if chain["family"] == "inet" else {chain["family"]}
-
-    def problems() -> Iterator[str]:
-        for family in sorted(_FAMILIES - closed):
-            yield f"{family}: no input chain whose policy is drop"
-        for chain in chains:
-            # To accept in one chain is not to let in: another may still drop.
-            if chain.get("policy") != "drop":
-                continue
-            for rule in _rules_of(machine, chain):
-                if _accepts(rule) and not _narrows(rule):
-                    yield f"{chain['family']} {chain['table']}: a rule accepts everything"
-
-    return unless(problems())
-
-
-def _narrows(rule: Sequence[Any]) -> bool:
-    """Whether the rule has any condition that leaves most connections out."""
-    return any(isinstance(part, dict) and not _passes_most(part) for part in rule)
-
-
-def _passes_most(part: Object) -> bool:
-    if "match" in part:
-        # `meta l4proto tcp` alone is every port.
-        left = part["match"]["left"]
-        asked = left if isinstance(left, dict) else {}
-        key = asked.get("meta", {}).get("key") or asked.get("payload", {}).get("field")
-        return key in ("l4proto", "protocol", "nexthdr", "nfproto")
-    return not part.keys().isdisjoint({"accept", "counter", "log", "limit"})
-
-
-def _ssh_is_private(machine: Machine) -> Result:
-    declared = machine.declared
-    if not isinstance(declared, Unknown | NotApplicable):
-        public = Declared("tcp", _SSH_PORT)
-        if public in declared:
-            return passed("the configuration opens it on every interface")
-
-    chains = _dropping_chains(machine)
-
-    def problems() -> Iterator[str]:
-        for chain in chains:
-            for rule in _rules_of(machine, chain):
-                if not _may_accept(rule):
-                    continue
-                ports = _ports(machine, rule)
-                if ports is None or not _holds(ports, _SSH_PORT):
-                    continue
-                where = _interfaces(rule)
-                if where is None or where - _PRIVATE - {"lo"}:
-                    shown = ", ".join(sorted(where)) if where else "every interface"
-                    yield f"port {_SSH_PORT} is open on {shown}"
-
-    return unless(problems())
-
-
-def _vpn_is_not_trusted(machine: Machine) -> Result:
-    chains = _dropping_chains(machine)
-
-    def problems() -> Iterator[str]:
-        for chain in chains:
-            for rule in _rules_of(machine, chain):
-                trusted = (_interfaces(rule) or frozenset()) & _PRIVATE
-                if _accepts(rule) and trusted and len(_matches(rule)) == 1:
-                    yield f"everything is accepted from {', '.join(sorted(trusted))}"
-
-    return unless(problems())
-
-
 def _refused_is_logged(machine: Machine) -> Result:
     prefix = _FIREWALL["log"]["prefix"].strip()
-    for chain in _input_chains(machine):
-        for rule in _rules_of(machine, chain):
-            for part in rule:
-                log = part.get("log") if isinstance(part, dict) else None
-                if isinstance(log, dict) and str(log.get("prefix", "")).strip() == prefix:
-                    return passed(prefix)
+    rules = Ruleset(known(machine.ruleset))
+    for statement in rules.statements("input"):
+        log = statement.get("log")
+        if isinstance(log, dict) and str(log.get("prefix", "")).strip() == prefix:
+            return passed(prefix)
     return unless([f"no rule logs with the prefix {prefix!r}"])
 
 

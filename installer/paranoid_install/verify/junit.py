@@ -30,7 +30,9 @@ def as_junit(report: Report) -> str:
             Xml.SubElement(case, "skipped", message=reason)
         elif finding.status is Status.FAIL:
             failure = Xml.SubElement(case, "failure", type=check.severity, message=check.why)
-            failure.text = f"{text}\noption: {check.option}"
+            ended = finding.ended
+            was = f"accepted until {ended.until}; that has ended\n" if ended is not None else ""
+            failure.text = f"{was}{text}\noption: {check.option}"
         elif finding.status is Status.UNKNOWN:
             Xml.SubElement(case, "error", type="unknown", message=text)
         elif finding.status is Status.NOT_APPLICABLE:

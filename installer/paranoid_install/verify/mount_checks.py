@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from paranoid_install import policy
-from paranoid_install.mounts import MountEntry
+from paranoid_install.mounts import MountEntry, visible
 from paranoid_install.values import human
 from paranoid_install.verify.check import Check, Result, not_applicable, unknown, unless
 from paranoid_install.verify.facts import Machine, known
@@ -20,12 +20,8 @@ _BUILDS = policy.load("nix")["buildDirectory"]
 
 
 def effective(machine: Machine) -> dict[str, MountEntry]:
-    """What is seen at each mount point: of several mounts on one, the last."""
-    return _topmost(known(machine.mounts))
-
-
-def _topmost(table: Iterable[MountEntry]) -> dict[str, MountEntry]:
-    return {entry.mount_point: entry for entry in table}
+    """What is seen at each mount point."""
+    return visible(known(machine.mounts))
 
 
 def is_writable(entry: MountEntry) -> bool:
@@ -39,7 +35,7 @@ def is_writable(entry: MountEntry) -> bool:
 
 def executing_of(table: Iterable[MountEntry]) -> list[MountEntry]:
     """Mounts on which a new file could be made and executed."""
-    return [e for e in _topmost(table).values() if is_writable(e) and "noexec" not in e.options]
+    return [e for e in visible(table).values() if is_writable(e) and "noexec" not in e.options]
 
 
 def _shown(entry: MountEntry) -> str:

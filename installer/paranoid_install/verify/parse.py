@@ -7,24 +7,46 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from paranoid_install.verify.facts import Declared, Listener, User
 
 _EXPOSURE = re.compile(r"Overall exposure level for (\S+): ([0-9.]+) ")
+_MATCH = re.compile(r"checking syntax for 'Match (.*)'$")
+_MATCHED = re.compile(r"checking match for '")
+_SECOND = re.compile(r"config reprocess config len")
+_SHADOWED = ("x", "*NP*")
+# Options come first, and may hold blanks in quotes; a key begins with its own kind again.
+_KEY_KIND = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-\S+)\s+AAAA")
+_DES = re.compile(r"[./0-9A-Za-z]{13}")
 _PROCESS = re.compile(r'\(\("([^"]*)"')
 
 
 def sshd(text: str) -> dict[str, tuple[str, ...]]:
-    """`sshd -T`: lower-case keywords with their values, in order."""
+    """`sshd -T`: lower-case keywords with their values, in order.
+
+    Some versions print keywords as sshd_config(5) writes them; sshd itself ignores case.
+    """
     found: dict[str, tuple[str, ...]] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
         if key:
-            found[key] = (*found.get(key, ()), value)
+            found[key.lower()] = (*found.get(key.lower(), ()), value)
     if "port" not in found:
         raise ValueError("this is not what sshd -T prints")
+    return found
+
+
+def sshd_conditions(lines: Iterable[str]) -> list[str]:
+    """What `sshd -T -ddd` says of the Match lines that it reads, at its first reading."""
+    found = []
+    for line in lines:
+        # Then each block is matched, and files that are included are read anew.
+        if _MATCHED.search(line) or _SECOND.search(line):
+            break
+        if match := _MATCH.search(line):
+            found.append(match[1])
     return found
 
 
@@ -101,17 +123,59 @@ def audit_rules(text: str) -> tuple[str, ...]:
 
 
 def passwords(passwd: str, shadow: str, declared: Mapping[str, str]) -> tuple[User, ...]:
-    """Users of passwd(5) with the kind of their password in shadow(5)."""
-    hashes = dict(line.split(":", 2)[:2] for line in shadow.splitlines() if line.count(":") >= 2)
+    """Users of `getent passwd` with the kind of their password in `getent shadow`.
+
+    Of two lines for one name the C library takes the first. A password that stands in passwd(5)
+    itself is the one that counts (pam_unix(8)).
+    """
+    hashes: dict[str, str] = {}
+    for line in shadow.split("\n"):
+        name, _, rest = line.partition(":")
+        hashes.setdefault(name, rest.partition(":")[0])
     found = []
-    for line in passwd.splitlines():
-        fields = line.split(":")
-        if len(fields) < 7:
+    for line in passwd.split("\n"):
+        if not line:
             continue
-        secret = hashes.get(fields[0], fields[1])
-        kind = "empty" if not secret else "hash" if secret.startswith(("$", "_")) else "locked"
-        known = kind == "hash" and secret == declared.get(fields[0], "").strip()
-        found.append(User(fields[0], int(fields[2]), kind, known))
+        fields = line.split(":")
+        name, secret, number = fields[0], fields[1], int(fields[2])
+        if secret in _SHADOWED:
+            secret = hashes.get(name, "!")
+        kind = _password(secret)
+        known = kind == "hash" and secret == declared.get(name, "").strip()
+        method = _method(secret) if kind == "hash" else ""
+        found.append(User(name, number, kind, known, method))
+    return tuple(found)
+
+
+def _password(secret: str) -> str:
+    if not secret:
+        return "empty"
+    return "hash" if secret.startswith(("$", "_")) or _DES.fullmatch(secret) else "locked"
+
+
+def _method(secret: str) -> str:
+    if secret.startswith("$"):
+        return secret.split("$")[1]
+    return "bsdi" if secret.startswith("_") else "des"
+
+
+def groups(text: str) -> dict[str, tuple[str, ...]]:
+    """`getent group`: the members of each; of two lines for a name all of both."""
+    found: dict[str, tuple[str, ...]] = {}
+    for line in text.split("\n"):
+        if line:
+            name, _, _, members = line.split(":")
+            found[name] = (*found.get(name, ()), *(m for m in members.split(",") if m))
+    return found
+
+
+def key_kinds(text: str) -> tuple[str, ...]:
+    """The kind of the key on each line of authorized_keys (sshd(8)); `?` where there is none."""
+    found = []
+    for line in text.split("\n"):
+        if line.strip() and not line.lstrip().startswith("#"):
+            match = _KEY_KIND.search(line)
+            found.append(match[1] if match else "?")
     return tuple(found)
 
 

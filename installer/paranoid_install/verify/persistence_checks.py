@@ -109,6 +109,10 @@ def _secrets_are_closed(machine: Machine) -> Result:
     return unless(str(stat) for stat in secrets if _is_open(stat))
 
 
+def _nothing_is_everybodys(machine: Machine) -> Result:
+    return unless(str(stat) for stat in known(machine.loose))
+
+
 CHECKS = (
     Check("persistence.directories", "what must persist is on the disk", Severity.HIGH,
           "logs and data on the volatile root are lost at the next boot",
@@ -125,6 +129,9 @@ CHECKS = (
     Check("persistence.owners", "what persists belongs to whom it should", Severity.HIGH,
           "after numbers of users moved, one service reads and changes what is another's",
           "users.users.<name>.uid", _owners_are_right, "R53"),
+    Check("persistence.writable", "what persists is not everybody's to write", Severity.HIGH,
+          "what any service can change, each can change for the others", "paranoid.amnesia.enable",
+          _nothing_is_everybodys, "R54"),
     Check("persistence.secrets", "secrets are root's alone", Severity.HIGH,
           "a password hash that can be read can be guessed at leisure", "paranoid.users.enable",
           _secrets_are_closed, "R50"),

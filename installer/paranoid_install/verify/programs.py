@@ -6,14 +6,20 @@ from collections.abc import Callable
 from typing import Any
 
 from paranoid_install import policy
+from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Runner
-from paranoid_install.verify import parse
-from paranoid_install.verify.facts import Listener, NotApplicable, Piece, Unknown
+from paranoid_install.verify import files, parse, sshd_config
+from paranoid_install.verify.facts import Listener, NotApplicable, Piece, SshdBlock, Unknown, User
+from paranoid_install.verify.tree import Tree
 from paranoid_install.verify.unit_checks import own
 from paranoid_install.watch import kernel
 
 SECONDS = 10.0
 """Time limit of each program."""
+_MOST_BLOCKS = 16
+_MOST_USERS = 16 * 1024**2
+"""Characters of a list of users."""
+_CONNECTION = "user=root,host=localhost,addr=192.0.2.1,laddr=192.0.2.2,lport=22"
 _UNITS = policy.load("verify")["units"]
 _PROPERTIES = (
     "Id",
@@ -27,9 +33,44 @@ _PROPERTIES = (
 )
 
 
-def sshd(runner: Runner) -> dict[str, tuple[str, ...]]:
-    """The daemon's effective settings (sshd(8), -T: extended test mode)."""
-    return parse.sshd(runner.run("sshd", "-T", timeout=SECONDS).stdout)
+def sshd(runner: Runner, tree: Tree) -> dict[str, tuple[str, ...]]:
+    """The daemon's settings for everybody (sshd(8), -T: extended test mode)."""
+    try:
+        return parse.sshd(runner.run("sshd", "-T", timeout=SECONDS).stdout)
+    except CommandFailed:
+        # Of some Match blocks it wants to know for which connection: here, for none of them.
+        head, blocks = sshd_config.blocks(tree, tree.etc("ssh/sshd_config"))
+        if not blocks:
+            raise
+        argv = ("sshd", "-T", "-f", "/dev/stdin")
+        return parse.sshd(runner.run(*argv, stdin=f"{head}\n", timeout=SECONDS).stdout)
+
+
+def sshd_blocks(runner: Runner, tree: Tree) -> Piece[tuple[SshdBlock, ...]]:
+    """The daemon's settings for a connection that each Match block, and no other, is for.
+
+    sshd says which blocks it finds; where these are not those that are found here, or are many,
+    the answer is unknown. `Match all` puts one block in force (sshd_config(5)).
+    """
+    said: list[str] = []
+    runner.run("sshd", "-T", "-ddd", "-C", _CONNECTION, timeout=SECONDS, on_line=said.append)
+    head, blocks = sshd_config.blocks(tree, tree.etc("ssh/sshd_config"))
+    if sorted(block.condition for block in blocks) != sorted(parse.sshd_conditions(said)):
+        return Unknown("sshd_config: its Match blocks are in a form that is not followed")
+    if len(blocks) > _MOST_BLOCKS:
+        return Unknown(f"sshd_config: {len(blocks)} Match blocks are too many to ask for each")
+    argv = ("sshd", "-T", "-f", "/dev/stdin", "-C", _CONNECTION)
+    return tuple(
+        SshdBlock(
+            block.condition,
+            parse.sshd(
+                runner.run(
+                    *argv, stdin=f"{head}\nMatch all\n{block.text}\n", timeout=SECONDS
+                ).stdout
+            ),
+        )
+        for block in blocks
+    )
 
 
 def ruleset(runner: Runner) -> tuple[Any, ...]:
@@ -47,6 +88,23 @@ def listeners(runner: Runner) -> tuple[Listener, ...]:
         parse.listeners(runner.run("ss", "-H", "-tulpn", timeout=SECONDS).stdout) for _ in range(2)
     )
     return tuple(one for one in now if one in before)
+
+
+def users(runner: Runner, tree: Tree) -> tuple[User, ...] | Unknown:
+    """Users as the C library finds them (getent(1)), with the persist root's password files."""
+    passwd, shadow = (
+        runner.run("getent", database, timeout=SECONDS).stdout for database in ("passwd", "shadow")
+    )
+    if not passwd or not shadow:
+        return Unknown("getent tells no passwords (is this root?)")
+    if max(len(passwd), len(shadow)) > _MOST_USERS:
+        return Unknown("there are too many users to look at")
+    return parse.passwords(passwd, shadow, files.declared_passwords(tree))
+
+
+def groups(runner: Runner) -> dict[str, tuple[str, ...]]:
+    """Groups and their members as the C library finds them (getent(1))."""
+    return parse.groups(runner.run("getent", "group", timeout=SECONDS).stdout)
 
 
 def audit(_runner: Runner) -> kernel.Status | Unknown:
@@ -92,7 +150,7 @@ def clock(runner: Runner) -> dict[str, str]:
 
 
 FROM_PROGRAMS: dict[str, Callable[[Runner], Any]] = {
-    "sshd": sshd,
+    "groups": groups,
     "ruleset": ruleset,
     "listeners": listeners,
     "audit": audit,

@@ -27,13 +27,18 @@ _UNPRINTABLE = re.compile(
 
 @dataclass(frozen=True)
 class Finding:
-    """A check's answer, with evidence that is safe to print, and who accepted it."""
+    """A check's answer, with evidence that is safe to print, and who accepted it, or once did."""
 
     check: Check
     status: Status
     evidence: tuple[str, ...]
     accepted: Accepted | None = None
-    expired: bool = False
+    ended: Accepted | None = None
+
+    @property
+    def expired(self) -> bool:
+        """Whether it was accepted, until a day that is over."""
+        return self.ended is not None
 
     def counts(self, level: Severity) -> bool:
         """Whether this failed at or above a level, and nobody accepted it."""
@@ -43,7 +48,9 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """All answers about one machine. `host` is a name, or the root of a disk."""
+    """All answers about one machine. `host` is a name, or the root of a disk; `about` says who
+    made the report, and of which system.
+    """
 
     host: str
     root: str
@@ -51,6 +58,7 @@ class Report:
     time: datetime
     fail_on: Severity
     findings: tuple[Finding, ...]
+    about: tuple[tuple[str, str], ...] = ()
 
     @property
     def failed(self) -> bool:
@@ -116,7 +124,7 @@ def _judge(machine: Machine, check: Check, accepted: Accepted | None, today: dat
     if accepted is None or result.status is not Status.FAIL:
         return Finding(check, result.status, evidence)
     if accepted.until < today:
-        return Finding(check, result.status, evidence, expired=True)
+        return Finding(check, result.status, evidence, ended=accepted)
     return Finding(check, result.status, evidence, accepted)
 
 

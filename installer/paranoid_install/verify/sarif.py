@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from typing import Any
+from urllib.parse import quote
 
 from paranoid_install.verify.report import Finding, Report, printable
 from paranoid_install.verify.terms import Severity, Status
@@ -10,6 +13,7 @@ from paranoid_install.verify.terms import Severity, Status
 SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
+_PATH = re.compile(r"/[^\s:]+")
 _LEVELS = {
     Severity.CRITICAL: "error",
     Severity.HIGH: "error",
@@ -72,8 +76,15 @@ def _result(index: int, finding: Finding) -> dict[str, Any]:
         "level": _LEVELS[finding.check.severity] if failed else "none",
         "message": {"text": "; ".join(finding.evidence) or finding.check.title},
         "locations": [
-            {"logicalLocations": [{"fullyQualifiedName": finding.check.option, "kind": "member"}]}
+            {
+                "physicalLocation": {"artifactLocation": {"uri": _file(finding)}},
+                "logicalLocations": [
+                    {"fullyQualifiedName": finding.check.option, "kind": "member"}
+                ],
+            }
         ],
+        # The same finding is the same from run to run, whatever else its evidence says.
+        "partialFingerprints": {"check/v1": hashlib.sha256(finding.check.id.encode()).hexdigest()},
     }
     if finding.accepted is not None:
         result["suppressions"] = [
@@ -83,4 +94,21 @@ def _result(index: int, finding: Finding) -> dict[str, Any]:
                 "justification": printable(finding.accepted.reason),
             }
         ]
+    elif finding.ended is not None:
+        until = finding.ended.until.isoformat()
+        result["suppressions"] = [
+            {
+                "kind": "external",
+                "status": "rejected",
+                "justification": f"accepted until {until}: {printable(finding.ended.reason)}",
+            }
+        ]
     return result
+
+
+def _file(finding: Finding) -> str:
+    """The file that the evidence names, or that in which the option is set; below the root."""
+    for line in finding.evidence:
+        if match := _PATH.match(line):
+            return quote(match[0].lstrip("/"))
+    return "etc/nixos/configuration.nix"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, unknown, unless
-from paranoid_install.verify.facts import Machine, known
+from paranoid_install.verify.check import Check, Result, not_applicable, unknown, unless
+from paranoid_install.verify.facts import Machine, MissingError, known
 from paranoid_install.verify.terms import Severity
 
 _POLICY = policy.load("sshd")
 _LAYOUT = policy.load("layout")
+_KINDS = "PubkeyAcceptedAlgorithms"
 # sshd -T prints an older name for this value.
 _ALIASES = {"without-password": "prohibit-password"}
+# An sshd before 9.8 has no penalties, and prints nothing of them: off is what it does.
+_LACKING = frozenset({"PerSourcePenalties"})
 
 
 def wanted(value: Any) -> str:
@@ -32,26 +35,64 @@ def _differs(key: str, found: str) -> bool:
     return found.lower() != wanted(value).lower()
 
 
-def _settings(machine: Machine, keys: list[str]) -> Result:
-    effective = known(machine.sshd)
-    problems = []
-    absent = []
-    for key in keys:
-        values = effective.get(key.lower())
-        if values is None:
-            absent.append(f"this sshd does not print {key}")
-        elif _differs(key, " ".join(values)):
-            problems.append(f"{key} {' '.join(values)}")
+def cases(machine: Machine) -> Iterator[tuple[str, Mapping[str, tuple[str, ...]]]]:
+    """The settings for everybody, and those where a Match block holds, with what it says.
+
+    Raises MissingError in the end when nobody knows of the blocks.
+    """
+    yield "", known(machine.sshd)
+    for block in known(machine.sshd_blocks):
+        yield f" (Match {block.condition})", block.settings
+
+
+def _judge(
+    machine: Machine,
+    question: Callable[[Mapping[str, tuple[str, ...]]], tuple[list[str], list[str]]],
+) -> Result:
+    """Ask a question of each case: what is wrong, and what cannot be told."""
+    problems, absent = [], []
+    try:
+        for where, settings in cases(machine):
+            wrong, open_ = question(settings)
+            problems += [f"{text}{where}" for text in wrong]
+            absent += [f"{text}{where}" for text in open_]
+    except MissingError:
+        # What is wrong for everybody is wrong, whatever else there is.
+        if not problems:
+            raise
     return unless(problems) if problems or not absent else unknown(*absent)
 
 
+def _settings(machine: Machine, keys: list[str]) -> Result:
+    def question(effective: Mapping[str, tuple[str, ...]]) -> tuple[list[str], list[str]]:
+        problems, absent = [], []
+        for key in keys:
+            values = effective.get(key.lower())
+            if values is None and key in _LACKING:
+                continue
+            if values is None:
+                absent.append(f"this sshd does not print {key}")
+            elif _differs(key, " ".join(values)):
+                problems.append(f"{key} {' '.join(values)}")
+        return problems, absent
+
+    return _judge(machine, question)
+
+
 def _keys_of_users(machine: Machine) -> Result:
-    effective = known(machine.sshd)
     allowed = {*_POLICY["authorizedKeysFiles"], f"{_LAYOUT['persist']['authorizedKeys']}/%u"}
-    files = [file for value in effective.get("authorizedkeysfile", ()) for file in value.split()]
-    if not files:
-        return unknown("this sshd does not print AuthorizedKeysFile")
-    return unless(f"AuthorizedKeysFile {file}" for file in files if file not in allowed)
+
+    def question(effective: Mapping[str, tuple[str, ...]]) -> tuple[list[str], list[str]]:
+        files = [f for value in effective.get("authorizedkeysfile", ()) for f in value.split()]
+        if not files:
+            return [], ["this sshd does not print AuthorizedKeysFile"]
+        problems = [f"AuthorizedKeysFile {file}" for file in files if file not in allowed]
+        command = " ".join(effective.get("authorizedkeyscommand", ("none",)))
+        if command != "none":
+            problems.append(f"AuthorizedKeysCommand {command}")
+        return problems, []
+
+    return _judge(machine, question)
 
 
 def _host_keys(machine: Machine) -> Result:
@@ -65,6 +106,21 @@ def _host_keys(machine: Machine) -> Result:
         yield from (f"HostKey {key}" for key in keys if key not in allowed)
 
     return unless(problems())
+
+
+def _key_files(machine: Machine) -> Result:
+    files = known(machine.key_files)
+    if not files:
+        return not_applicable("nobody's keys are there")
+
+    def problems() -> Iterator[str]:
+        for file in files:
+            if file.stat.uid != 0 or file.stat.mode & 0o022:
+                yield str(file.stat)
+            for kind in sorted(set(file.kinds) - set(_POLICY["settings"][_KINDS])):
+                yield f"{file.stat.path}: a key of kind {kind}"
+
+    return unless(problems(), *(f"{file.stat.path}: {len(file.kinds)} keys" for file in files))
 
 
 def _sftp(machine: Machine) -> Result:
@@ -87,6 +143,9 @@ CHECKS = (
           "paranoid.sshd.enable", _keys_of_users, "R79"),
     Check("ssh.host-keys", "sshd uses the keys that persist", Severity.HIGH,
           "keys on the volatile root are new at each boot", "paranoid.sshd.enable", _host_keys),
+    Check("ssh.keys", "keys are root's to write, and strong", Severity.HIGH,
+          "who can write to such a file lets in whom they like", "paranoid.sshd.enable",
+          _key_files, "R79"),
     Check("ssh.sftp", "no file transfer by ssh", Severity.LOW,
           "a second service behind the same door", "paranoid.sshd.sftp", _sftp, "R79"),
 )  # fmt: skip

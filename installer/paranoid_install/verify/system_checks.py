@@ -80,6 +80,11 @@ def _editor(machine: Machine) -> Result:
     return unless([] if closed else ["loader.conf: no line `editor no`"])
 
 
+def _starts_signed(machine: Machine) -> Result:
+    on = known(machine.secure_boot)
+    return unless([] if on else ["Secure Boot is off"])
+
+
 def _break_glass(machine: Machine) -> Result:
     entries = known(machine.loader).entries
     return unless([] if any(_ENTRY in entry for entry in entries) else [f"no entry {_ENTRY}"])
@@ -120,6 +125,9 @@ CHECKS = (
           "R5"),
     Check("boot.break-glass", "there is an entry for the day nobody gets in", Severity.MEDIUM,
           "a locked-out owner has the disk wiped", "paranoid.breakglass.enable", _break_glass),
+    Check("boot.secure", "the firmware starts what is signed alone", Severity.LOW,
+          "who reaches the disk could put another kernel on it", "boot.lanzaboote.enable",
+          _starts_signed, "R3"),
     Check("boot.kernel", "the running kernel is the installed one", Severity.LOW,
           "a mended hole is open until the next boot", "system.autoUpgrade.allowReboot",
           _kernel_is_current, "R61"),

@@ -19,13 +19,19 @@ _TEXT = 8 * 1024**2
 
 
 class Tree:
-    """Reads below `root`, and never writes. All methods raise OSError."""
+    """Reads below `root`, and never writes. All methods raise OSError.
 
-    def __init__(self, root: Path) -> None:
+    They raise SearchCutError once `over` says that enough was read.
+    """
+
+    def __init__(self, root: Path, over: Callable[[], bool] = lambda: False) -> None:
         self.root = root
+        self._over = over
 
     def real(self, path: str) -> Path:
         """The file that `path` means, all links followed as if `root` were /."""
+        if self._over():
+            raise SearchCutError
         done: list[str] = []
         waiting = [part for part in reversed(path.split("/")) if part not in ("", ".")]
         links = 0
@@ -46,13 +52,19 @@ class Tree:
         return self.root.joinpath(*done)
 
     def text(self, path: str) -> str:
-        """A regular file's text, at most 8 MiB of it; foreign bytes as surrogates."""
+        """A regular file's text; foreign bytes as surrogates.
+
+        More than 8 MiB raise OSError: what stands behind them could be what counts.
+        """
         # A pipe, or a device, on a foreign disk would never end.
         descriptor = os.open(self.real(path), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         with os.fdopen(descriptor, "rb") as file:
             if not stats.S_ISREG(os.fstat(descriptor).st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
-            return file.read(_TEXT).decode(errors="surrogateescape")
+            found = file.read(_TEXT + 1)
+            if len(found) > _TEXT:
+                raise OSError(errno.EFBIG, f"larger than {_TEXT} bytes", path)
+            return found.decode(errors="surrogateescape")
 
     def stat(self, path: str) -> Stat:
         """Owner and mode of what `path` means."""

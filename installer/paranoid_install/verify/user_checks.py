@@ -73,6 +73,37 @@ def _few_programs(machine: Machine) -> Result:
     return unless(problems())
 
 
+def _hashes_are_slow(machine: Machine) -> Result:
+    return unless(
+        f"{user.name}: hashed by {user.method}"
+        for user in known(machine.users)
+        if user.password == "hash" and user.method not in _OWN["passwords"]["methods"]  # noqa: S105
+    )
+
+
+def _no_roots_by_group(machine: Machine) -> Result:
+    groups = known(machine.groups)
+    return unless(
+        (
+            f"{member} is in {name}"
+            for name in _OWN["groups"]["root"]
+            for member in groups.get(name, ())
+            if member != "root"
+        ),
+        *(f"wheel: {member}" for member in groups.get("wheel", ())),
+    )
+
+
+def _sudo_asks(machine: Machine) -> Result:
+    return unless(
+        line for line in known(machine.sudoers) if "NOPASSWD" in line or "!authenticate" in line
+    )
+
+
+def _nobody_comes_back(machine: Machine) -> Result:
+    return unless(f"{path}: has capabilities" for path in known(machine.capable))
+
+
 CHECKS = (
     Check("users.root", "root alone has the number 0", Severity.CRITICAL,
           "a second name for root is a back door", "users.users.<name>.uid", _one_root, "R30"),
@@ -92,6 +123,18 @@ CHECKS = (
           _wrappers_are_roots, "R57"),
     Check("users.setuid", "there are no set-uid files elsewhere", Severity.HIGH,
           "one left behind is a way back in", "paranoid.sudo.enable", _no_other_setuid, "R56"),
+    Check("users.hashes", "passwords are hashed so that guessing is slow", Severity.HIGH,
+          "of old hashes billions are tried in a second", "paranoid.users.enable",
+          _hashes_are_slow, "R32"),
+    Check("users.groups", "nobody is in a group that is as good as root", Severity.HIGH,
+          "who can mount, read the disk or start a container as root is root",
+          "users.users.<name>.extraGroups", _no_roots_by_group, "R53"),
+    Check("users.sudoers", "sudo asks for a password", Severity.MEDIUM,
+          "a program that runs as an administrator would be root at once",
+          "security.sudo.extraRules", _sudo_asks, "R39"),
+    Check("users.capabilities", "no files give capabilities", Severity.HIGH,
+          "one left behind is a way back in", "security.wrappers.<name>.capabilities",
+          _nobody_comes_back, "R56"),
     Check("users.packages", "no programs that nobody asked for", Severity.LOW,
           "an intruder uses what is there", "paranoid.packages.enable", _few_programs, "R58"),
 )  # fmt: skip

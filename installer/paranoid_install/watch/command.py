@@ -17,12 +17,15 @@ from paranoid_install import policy
 from paranoid_install.errors import CommandFailed, FindingsError, SpecError
 from paranoid_install.runner import Runner
 from paranoid_install.watch import kernel, processes, sources
-from paranoid_install.watch.alerts import Alert, Limit, Origin, Sink
+from paranoid_install.watch.alerts import Alert, Channel, Limit, Origin, Sink
 from paranoid_install.watch.cursor import Cursor
 from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.rules import Rules, read
 from paranoid_install.watch.sinks import File, Journal, Text, Webhook
 from paranoid_install.watch.watch import Watch
+
+NOT_READ = 4
+"""Exit code when files held no record at all, or more than could be read, and nothing to report."""
 
 STREAM_ENDED = 4
 """Exit code when a live stream ends by itself: nothing was touched, but nobody watches now."""
@@ -32,8 +35,8 @@ STREAM_ENDED = 4
 class WatchOptions:
     """What the operator asked of `watch`.
 
-    `source` is `journal`, `-` (standard input) or the path of an audit log to follow; `replay` a
-    file to read once, instead. `rate` is the alerts of one kind a minute, 0 for no limit; None
+    `source` is `journal`, `-` (standard input) or the path of an audit log to follow; `replay` are
+    files to read once, instead. `rate` is the alerts of one kind a minute, 0 for no limit; None
     takes the policy's for a live source and no limit for a file. `store_device` is the store's
     device as in PATH records (`fe:02`), None: this machine's for a live source, otherwise the
     first one seen. `prove` compares inode numbers with this machine's store (live only). `resume`
@@ -41,7 +44,7 @@ class WatchOptions:
     """
 
     source: str = "journal"
-    replay: Path | None = None
+    replay: tuple[Path, ...] = ()
     allow_paths: tuple[str, ...] = ()
     allow_units: tuple[str, ...] = ()
     to_journal: bool = False
@@ -65,13 +68,14 @@ def run(
 ) -> int:
     """Watch until the source ends or `stop` is set. Returns the exit code.
 
-    0: nothing to report in the file, or stopped as asked; 8: the file held something to report;
-    4: the live stream ended by itself. Raises SpecError for a request that cannot be met.
+    0: nothing to report in the files, or stopped as asked; 8: they held something to report, be it
+    that records were lost or auditing was switched off; 4: not all of them could be read, or the
+    live stream ended by itself. Raises SpecError for a request that cannot be met.
     """
     out = out or sys.stdout
     stop = stop or threading.Event()
     rules = read(policy.load("watch")).with_allowed(options.allow_paths, options.allow_units)
-    live = options.replay is None
+    live = not options.replay
     webhook = _webhook(options, rules)
     sinks = _sinks(options, out, webhook)
     watch = _watch(options, rules, sinks, runner, live=live)
@@ -89,6 +93,9 @@ def run(
                 break
         else:
             code = 0 if stop.is_set() or not live else STREAM_ENDED
+    except sources.DamagedError as error:
+        code = NOT_READ
+        watch.tell(Alert("unread", str(error), 3))
     except CommandFailed as error:
         code = STREAM_ENDED
         watch.tell(Alert("stopped", f"the audit stream has stopped: {error}", 2))
@@ -101,9 +108,14 @@ def run(
         _end(watch, sinks, live=live, failed=code == STREAM_ENDED)
         if webhook is not None and (left := webhook.close()):
             print(f"webhook: {left} alerts could not be delivered", file=sys.stderr)
-    if not live and watch.judge.tally.reported:
+    return code if live else _answer(watch, code)
+
+
+def _answer(watch: Watch, code: int) -> int:
+    """The exit code for files: what was found in them goes before what could not be read."""
+    if watch.judge.tally.reported or watch.lost or watch.off:
         return FindingsError.exit_code
-    return code
+    return NOT_READ if watch.unread else code
 
 
 def _watch(
@@ -112,7 +124,13 @@ def _watch(
     rate = options.rate
     if rate is None:
         rate = rules.report.per_kind if live else 0
-    limit = Limit(rate, rules.report.all if rate else 0)
+    # What stays here is never more than the trail itself, so only repetition is left out of it.
+    # What goes out has to fit through a receiver.
+    here = [sink for sink in sinks if not isinstance(sink, Webhook)]
+    out = [sink for sink in sinks if isinstance(sink, Webhook)]
+    channels = [Channel(Limit(rate, 0), here)] if here else []
+    if out:
+        channels.append(Channel(Limit(rate, rules.report.all if rate else 0), out))
     given = options.store_device
     if given is not None and re.fullmatch(r"[0-9a-f]{2,}:[0-9a-f]{2,}", given) is None:
         raise SpecError(
@@ -120,20 +138,19 @@ def _watch(
         )
     device = given.encode() if given is not None else None
     if not live:
-        return Watch(Judge(rules, device), sinks, limit)
-    here = options.source != "-"
-    if here and device is None:
+        return Watch(Judge(rules, device), channels)
+    mine = options.source != "-"
+    if mine and device is None:
         device = processes.device(Path(os.fsdecode(rules.store)))
-    proof = processes.Proof() if here and options.prove and device is not None else None
+    proof = processes.Proof() if mine and options.prove and device is not None else None
     return Watch(
         Judge(rules, device, proof),
-        sinks,
-        limit,
+        channels,
         clock=time.monotonic,
-        origin=processes.origin if here else lambda _pid, _ppid: Origin(),
+        origin=processes.origin if mine else lambda _pid, _ppid: Origin(),
         # The plainest program there is: seen by the same rules as any other.
-        probe=(lambda: _probe(runner)) if here else None,
-        status=kernel.status if here else None,
+        probe=(lambda: _probe(runner)) if mine else None,
+        status=kernel.status if mine else None,
     )
 
 
@@ -144,7 +161,7 @@ def _probe(runner: Runner) -> None:
 def _cursor(options: WatchOptions) -> Cursor | None:
     if options.resume is None:
         return None
-    if options.replay is not None or options.source != "journal":
+    if options.replay or options.source != "journal":
         raise SpecError(
             f"--resume {options.resume}",
             "only the journal can be read on from a place",
@@ -156,8 +173,8 @@ def _cursor(options: WatchOptions) -> Cursor | None:
 def _source(
     options: WatchOptions, runner: Runner, stop: threading.Event, cursor: Cursor | None
 ) -> Iterator[bytes | mmap.mmap]:
-    if options.replay is not None:
-        return sources.replay(options.replay)
+    if options.replay:
+        return _replayed(options.replay)
     if options.source == "journal":
         if cursor is None:
             return sources.journal(runner, stop)
@@ -166,6 +183,13 @@ def _source(
     if options.source == "-":
         return sources.descriptor(0)
     return sources.follow(Path(options.source), stop)
+
+
+def _replayed(paths: tuple[Path, ...]) -> Iterator[bytes | mmap.mmap]:
+    for path in paths:
+        yield from sources.replay(path)
+        # A last line without its end does not go on in the next file.
+        yield b"\n"
 
 
 def _sinks(options: WatchOptions, out: TextIO, webhook: Webhook | None) -> list[Sink]:

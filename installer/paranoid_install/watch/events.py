@@ -30,6 +30,27 @@ EXECVE_CALLS = {
     b"c00000b7": frozenset((b"221", b"281")),  # aarch64
     b"40000028": frozenset((b"11", b"387")),  # arm
     b"c00000f3": frozenset((b"221", b"281")),  # riscv64
+    b"c0000102": frozenset((b"221", b"281")),  # loongarch64
+    b"c0000015": frozenset((b"11", b"362")),  # ppc64le
+    b"80000015": frozenset((b"11", b"362")),  # ppc64
+    b"14": frozenset((b"11", b"362")),  # ppc
+    b"80000016": frozenset((b"11", b"354")),  # s390x
+    b"16": frozenset((b"11", b"354")),  # s390
+    b"80000008": frozenset((b"5057", b"5316")),  # mips64, n64
+    b"c0000008": frozenset((b"5057", b"5316")),  # mips64el, n64
+    b"a0000008": frozenset((b"6057", b"6320")),  # mips64, n32
+    b"e0000008": frozenset((b"6057", b"6320")),  # mips64el, n32
+    b"8": frozenset((b"4011", b"4356")),  # mips, o32
+    b"40000008": frozenset((b"4011", b"4356")),  # mipsel, o32
+    b"8000002b": frozenset((b"59", b"350")),  # sparc64
+    b"2": frozenset((b"59", b"350")),  # sparc
+    b"f": frozenset((b"11", b"342")),  # parisc
+    b"8000000f": frozenset((b"11", b"342")),  # parisc64
+    b"4": frozenset((b"11", b"355")),  # m68k
+    b"2a": frozenset((b"11", b"358")),  # sh
+    b"4000002a": frozenset((b"11", b"358")),  # sh, little endian
+    b"400000f3": frozenset((b"221", b"281")),  # riscv32
+    b"c0009026": frozenset((b"59", b"513")),  # alpha
 }
 """Numbers of execve and execveat, by the record's arch= (asm/unistd.h, linux/audit.h)."""
 

@@ -13,11 +13,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from paranoid_install.watch.accepted import is_build, is_wrapper
 from paranoid_install.watch.arguments import speaks, told
 from paranoid_install.watch.events import Event, Execution, PathItem, execution
 from paranoid_install.watch.paths import below, lexical, within
 from paranoid_install.watch.programs import PARENTS, Programs
 from paranoid_install.watch.rules import Allow, Rules
+
+NODES = 4096
+"""Machines, or boots of the journal, whose store's device is remembered."""
 
 _DELETED = b" (deleted)"
 _DESCRIPTOR = re.compile(rb"(?:/proc/(?:self|thread-self|[0-9]+)(?:/task/[0-9]+)?|/dev)/fd/[0-9]+")
@@ -72,7 +76,8 @@ Proof = Callable[[PathItem], bool]
 
 @dataclass
 class Judge:
-    """`device` is the store's as in PATH records (`fe:02`); None: taken from the first one seen."""
+    """`device` is the store's as in PATH records (`fe:02`), on every machine; None: each machine's
+    is taken from the first one seen of it, in each of its boots."""
 
     rules: Rules
     device: bytes | None = None
@@ -80,12 +85,19 @@ class Judge:
     tally: Tally = field(default_factory=Tally)
     parents: Programs = field(default_factory=lambda: Programs(PARENTS))
     _initrd: dict[bytes, int] = field(default_factory=dict)
+    _learned: dict[bytes, bytes] = field(default_factory=dict)
+
+    def device_of(self, node: bytes) -> bytes | None:
+        """The store's device on the machine `node` (the journal's records: in that boot)."""
+        return self.device if self.device is not None else self._learned.get(node)
 
     def booted(self, node: bytes, milliseconds: int) -> None:
         """Note the kernel's first record of a boot: programs of the initrd follow."""
         if len(self._initrd) >= 64:
             self._initrd.pop(next(iter(self._initrd)))
         self._initrd[node] = milliseconds + self.rules.initrd_ms
+        # Devices may be numbered otherwise in another boot.
+        self._learned.pop(node, None)
 
     def judge(self, event: Event) -> Verdict | None:
         """The verdict on an event for which `event.exec` holds; None: plainly inside the store,
@@ -100,7 +112,7 @@ class Judge:
             run.success is True
             and pid != b"1"
             and run.exe is not None
-            and self.sound(run.exe, run.paths)
+            and self.sound(run.exe, run.paths, node)
             and self.harmless(run.exe, run.argv, run.argv_whole)
         ):
             self.tally.inside += 1
@@ -127,21 +139,22 @@ class Judge:
             run, tuple(dict.fromkeys(reasons)), tuple(dict.fromkeys(paths)), accepted, parent
         )
 
-    def sound(self, exe: bytes | None, paths: tuple[PathItem, ...]) -> bool:
-        """Whether program and PATHs are all in the store, whatever else the event says.
+    def sound(self, exe: bytes | None, paths: tuple[PathItem, ...], node: bytes = b"") -> bool:
+        """Whether program and PATHs are all in the store of `node`, whatever else the event says.
 
-        Once true it stays true: that is what `scan` relies on. What an interpreter's arguments
-        name is another question: `harmless`.
+        Once true it stays true until the node's next boot: that is what `scan` relies on. What an
+        interpreter's arguments name is another question: `harmless`.
         """
+        device = self.device_of(node)
         return (
             exe is not None
-            and self.device is not None
+            and device is not None
             and self._in_store(exe)
             and not exe.endswith(_DELETED)
             and bool(paths)
             and paths[0].item == 0
-            and paths[0].device == self.device
-            and all(self._plain_path(exe, paths[0], path) for path in paths)
+            and paths[0].device == device
+            and all(self._plain_path(exe, paths[0], path, device) for path in paths)
         )
 
     def harmless(self, exe: bytes, argv: tuple[bytes | None, ...], whole: bool) -> bool:
@@ -153,14 +166,16 @@ class Judge:
             self._in_store(script) and b":" not in script for script in answer.scripts
         )
 
-    def _plain_path(self, exe: bytes, first: PathItem, path: PathItem) -> bool:
+    def _plain_path(self, exe: bytes, first: PathItem, path: PathItem, device: bytes) -> bool:
         if path.name is None:
             return False
         if self._in_store(path.name):
-            return path.device == self.device and (self.proof is None or self.proof(path))
-        return self._is_link(path.name) or self._is_program(exe, first, path)
+            return path.device == device and (self.proof is None or self.proof(path))
+        return self._is_link(path.name) or self._is_program(exe, first, path, device)
 
-    def _is_program(self, exe: bytes, first: PathItem, path: PathItem) -> bool:
+    def _is_program(
+        self, exe: bytes, first: PathItem, path: PathItem, device: bytes | None
+    ) -> bool:
         """Whether any name led to the program in the store itself, by its inode (live only).
 
         Of a name with a link in it the kernel makes two PATHs: of what it leads to, which is what
@@ -171,7 +186,7 @@ class Judge:
             self.proof is not None
             and path.name == first.name
             and first.item == 0
-            and first.device == self.device
+            and first.device == device
             and self._in_store(exe)
             and self.proof(replace(first, name=exe))
         )
@@ -233,15 +248,17 @@ class Judge:
         elif self._in_store(name):
             absolute = path.name.startswith(b"/")
             if path.device and (
-                self._elsewhere(path)
+                self._elsewhere(run, path)
                 or (self.proof is not None and absolute and not self.proof(path))
             ):
                 found(Reason.FORGED, name)
-        elif run.exe is not None and self._is_program(run.exe, run.paths[0], path):
+        elif run.exe is not None and self._is_program(
+            run.exe, run.paths[0], path, self.device_of(run.id.node)
+        ):
             return
         elif self._is_link(name) or (run.exe is not None and lexical(name) == run.exe):
             # A link's own entry is on another device than what it leads to.
-            if inside and first and self._elsewhere(path):
+            if inside and first and self._elsewhere(run, path):
                 found(Reason.FORGED, run.exe or name)
         elif inside:
             found(Reason.SCRIPT, name)
@@ -261,7 +278,7 @@ class Judge:
             found(Reason.DESCRIPTOR, handed[0])
         elif not run.argv:
             found(Reason.INCOMPLETE, run.exe or b"?")
-        elif path.item == 0 and self._elsewhere(path):
+        elif path.item == 0 and self._elsewhere(run, path):
             found(Reason.FORGED, run.exe or b"?")
 
     def _judge_arguments(
@@ -281,8 +298,9 @@ class Judge:
         if not answer.certain:
             found(Reason.INCOMPLETE, exe)
 
-    def _elsewhere(self, path: PathItem) -> bool:
-        return self.device is not None and bool(path.device) and path.device != self.device
+    def _elsewhere(self, run: Execution, path: PathItem) -> bool:
+        device = self.device_of(run.id.node)
+        return device is not None and bool(path.device) and path.device != device
 
     def _resolve(self, run: Execution, name: bytes | None) -> bytes | None:
         """`name` joined to CWD; None when CWD is needed and missing."""
@@ -300,9 +318,9 @@ class Judge:
         if not reasons:
             return None
         if Reason.INCOMPLETE not in reasons:
-            if self._is_build(run, paths):
+            if is_build(self.rules, run, paths):
                 return "builds"
-            if set(reasons) == {Reason.OUTSIDE} and self._is_wrapper(run, paths):
+            if set(reasons) == {Reason.OUTSIDE} and is_wrapper(self.rules, run, paths):
                 return "wrappers"
             if self._is_initrd(run, paths):
                 return "initrd"
@@ -313,26 +331,6 @@ class Judge:
                 if not allow.unit and _fits(allow, reasons, paths)
             ),
             None,
-        )
-
-    def _is_build(self, run: Execution, paths: list[bytes]) -> bool:
-        uid = run.number(b"uid")
-        return (
-            uid is not None
-            and any(first <= uid <= last for first, last in self.rules.build_uids)
-            and all(
-                b"/../" not in path and any(below(path, d) for d in self.rules.build_directories)
-                for path in paths
-            )
-        )
-
-    def _is_wrapper(self, run: Execution, paths: list[bytes]) -> bool:
-        first = run.paths[0]
-        return (
-            all(below(path, self.rules.wrappers) and b"/../" not in path for path in paths)
-            and first.owner == b"0"
-            and first.mode is not None
-            and first.mode & 0o170022 == 0o100000
         )
 
     def _is_initrd(self, run: Execution, paths: list[bytes]) -> bool:
@@ -358,8 +356,15 @@ class Judge:
         first = run.paths[0]
         if run.id.node in self._initrd and run.id.milliseconds <= self._initrd[run.id.node]:
             return
-        if self.device is None and first.device and first.name and self._in_store(first.name):
-            self.device = first.device
+        if (
+            self.device_of(run.id.node) is None
+            and first.device
+            and first.name
+            and self._in_store(first.name)
+        ):
+            if len(self._learned) >= NODES:
+                self._learned.clear()
+            self._learned[run.id.node] = first.device
 
 
 def accepts(allowed: Sequence[Allow], verdict: Verdict, unit: str) -> bool:

@@ -30,8 +30,9 @@ SEPARATOR = b"\x1d"
 
 _AUDITD = re.compile(
     rb"(?:node=([^ \n\x1d]+) )?type=([A-Z0-9_]+|UNKNOWN\[[0-9]+\]) "
-    rb"msg=audit\(([0-9]{1,12})\.([0-9]{3}):([0-9]{1,20})\): ?"
+    rb"msg=audit\(([0-9]{1,12})\.([0-9]{3}):([0-9]{1,20})\)(?:: ?|(?= ))"
 )
+# auditd of RHEL 7 writes its own DAEMON_CONFIG without the colon.
 # What printk and dmesg put before a message; a syslog file's prefix is not taken, as any user
 # can write such a line with logger(1).
 _KERNEL = re.compile(
@@ -93,6 +94,9 @@ def parse(line: bytes) -> Record | None:
     """The record that `line` (without its line feed) holds, or None when it holds none."""
     if line[:1] == b"{":
         return _journal(line)
+    if line[-1:] == b"\r":
+        # A file that was carried over another system; the kernel writes no such byte.
+        line = line[:-1]
     cut = len(line) > RECORD_BYTES
     if cut:
         line = line[:RECORD_BYTES]
@@ -124,7 +128,8 @@ def _journal(line: bytes) -> Record | None:  # noqa: PLR0911 - each doubt ends i
         return None
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
+        # Nested deeper than the parser goes: the journal's own entries are not nested at all.
         return None
     message = _bytes(entry.get("MESSAGE")) if isinstance(entry, dict) else None
     if message is None:

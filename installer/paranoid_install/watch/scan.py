@@ -84,6 +84,8 @@ class Scanner:
         self._notice = notice
         self._now = now
         self._clock = 0
+        self.records = False
+        """Whether any record has been read."""
         self._rest = b""
         self._skipping = False
         self._shortcut = shortcut
@@ -135,7 +137,7 @@ class Scanner:
         match = None
         while (match := match_event(block, position)) is not None:
             node, stamp, items, pid, exe, words, first, second, third = match.groups()
-            key = (items, exe, first, second, third)
+            key = (node, items, exe, first, second, third)
             # An event whose lines are together longer than one may be might hold a cut one.
             if pid == b"1" or waiting or match.end() - position > RECORD_BYTES:
                 break
@@ -183,7 +185,7 @@ class Scanner:
         lines.pop()
         for line in lines:
             yield from self._line(line)
-        items, exe, *paths = match.group(3, 5, 7, 8, 9)
+        node, items, exe, *paths = match.group(1, 3, 5, 7, 8, 9)
         found = tuple(
             item for n, path in enumerate(paths) if path and (item := _item(n, path)) is not None
         )
@@ -191,12 +193,12 @@ class Scanner:
         if (
             clean
             and len(found) == int(items) == sum(p is not None for p in paths)
-            and self.judge.sound(exe[1:-1], found)
+            and self.judge.sound(exe[1:-1], found, node and node[5:-1])
         ):
             known = self._speaking if speaks(self.judge.rules, exe[1:-1]) else self._plain
             if len(known) >= REMEMBERED:
                 known.clear()
-            known.add((items, exe, *paths))
+            known.add((node, items, exe, *paths))
 
     def _harmless(self, match: re.Match[bytes], words: bytes) -> bool:
         """Whether an interpreter's arguments alone show that its script is in the store."""
@@ -219,6 +221,7 @@ class Scanner:
             if line:
                 self.counts.unreadable += 1
             return
+        self.records = True
         if record.transport == b"audit":
             self._audit_transport = True
         elif self._audit_transport and record.transport == b"kernel" and record.type in PARTS:
@@ -229,6 +232,10 @@ class Scanner:
         else:
             self._clock = max(self._clock, self._now())
         if record.type not in PARTS:
+            if record.type == b"KERNEL":
+                # A boot: what was known of its store's device is known no more.
+                self._plain.clear()
+                self._speaking.clear()
             self._notice(record)
             return
         yield from self._expire()

@@ -11,7 +11,6 @@ import ssl
 import struct
 import threading
 import urllib.parse
-from collections import deque
 from pathlib import Path
 from typing import TextIO
 
@@ -114,7 +113,8 @@ class File:
 
 class Webhook:
     """Posts each alert as JSON. A thread of its own delivers; while the receiver does not answer,
-    at most `spool` alerts wait, the oldest go first, and the next one delivered says how many.
+    at most `spool` alerts wait; the least serious go first, and of them the oldest. The next one
+    delivered says how many.
 
     Raises SpecError for a URL that is neither https nor on the loopback.
     """
@@ -129,7 +129,7 @@ class Webhook:
         self._parts = parts
         self._token = token
         self._pause = pause
-        self._waiting: deque[str] = deque()
+        self._waiting: list[tuple[int, str]] = []
         self._spool = spool
         self._change = threading.Condition()
         self._closing = False
@@ -140,9 +140,11 @@ class Webhook:
 
     def __call__(self, alert: Alert) -> None:
         with self._change:
-            self._waiting.append(alert.json())
+            self._waiting.append((alert.priority, alert.json()))
             if len(self._waiting) > self._spool:
-                self._waiting.popleft()
+                least = max(priority for priority, _ in self._waiting)
+                place = next(n for n, waits in enumerate(self._waiting) if waits[0] == least)
+                del self._waiting[place]
                 self.dropped += 1
             self._change.notify()
 
@@ -162,13 +164,13 @@ class Webhook:
                 self._change.wait_for(lambda: bool(self._waiting) or self._closing)
                 if not self._waiting:
                     return
-                line, dropped = self._waiting[0], self.dropped
-            if self._post(line, dropped):
+                head, dropped = self._waiting[0], self.dropped
+            if self._post(head[1], dropped):
                 pause = self._pause
                 with self._change:
                     # The head may have been dropped while it was on its way.
-                    if self._waiting and self._waiting[0] is line:
-                        self._waiting.popleft()
+                    if self._waiting and self._waiting[0] is head:
+                        del self._waiting[0]
                     self.dropped -= dropped
                 continue
             self.failed += 1

@@ -5,12 +5,16 @@ A source ends when its input ends; `watch` says so. It never blocks for longer t
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import mmap
 import os
 import select
 import stat
 import tempfile
 import threading
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -34,13 +38,22 @@ _FIELDS = ("_TRANSPORT=audit", "+", "_TRANSPORT=kernel")
 
 
 def replay(path: Path) -> Iterator[bytes | mmap.mmap]:
-    """The file at `path`, once, or the standard input for `-`. Raises SpecError."""
+    """The file at `path`, once, unpacked if it is gzip, xz or bzip2; `-` is the standard input.
+
+    Raises SpecError for a file that cannot be opened, DamagedError where its packing breaks off.
+    """
     if str(path) == "-":
         while block := os.read(0, BLOCK):
             yield block
         return
     with _open(path) as file:
-        if stat.S_ISREG(os.fstat(file.fileno()).st_mode) and os.fstat(file.fileno()).st_size:
+        regular = stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+        magic = os.pread(file.fileno(), 6, 0) if regular else b""
+        packed = next((name for start, name in _PACKED if magic.startswith(start)), None)
+        if packed is not None:
+            yield from _unpacked(path, packed)
+            return
+        if magic:
             # No copy, no allocation: a third of the time. Pages are the kernel's to drop. Should
             # somebody cut the file short meanwhile, SIGBUS ends the run, which is not silent.
             # Closed with its last reader: what was found in it is still looked at.
@@ -48,8 +61,33 @@ def replay(path: Path) -> Iterator[bytes | mmap.mmap]:
             mapped.madvise(mmap.MADV_SEQUENTIAL)
             yield mapped
             return
-        while block := file.read(BLOCK):
-            yield block
+        try:
+            while block := file.read(BLOCK):
+                yield block
+        except OSError as error:
+            raise DamagedError(str(path), f"cannot be read ({error.strerror})") from error
+
+
+_PACKED = ((b"\x1f\x8b", "gzip"), (b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2"))
+
+
+class DamagedError(InstallError):
+    """A file holds less than it should: what is in the rest of it is unknown."""
+
+
+def _unpacked(path: Path, packed: str) -> Iterator[bytes]:
+    """What is packed in `path`, a block at a time, however large it becomes."""
+    kinds: dict[str, type[gzip.GzipFile | lzma.LZMAFile | bz2.BZ2File]] = {
+        "gzip": gzip.GzipFile,
+        "xz": lzma.LZMAFile,
+        "bzip2": bz2.BZ2File,
+    }
+    try:
+        with kinds[packed](path) as file:
+            while block := file.read(BLOCK):
+                yield block
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise DamagedError(str(path), f"its {packed} data is damaged ({error})") from error
 
 
 def descriptor(number: int) -> Iterator[bytes]:

@@ -8,13 +8,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 
 from paranoid_install.watch import kernel
-from paranoid_install.watch.alerts import Alert, Limit, Origin, Sink, execution
+from paranoid_install.watch.alerts import Alert, Channel, Origin, execution
 from paranoid_install.watch.events import Counts
 from paranoid_install.watch.judge import Judge, Verdict, accepts
 from paranoid_install.watch.records import NOTE, Record, visible
 from paranoid_install.watch.scan import Scanner
 
 _LOST = re.compile(rb"audit_lost=([0-9]{1,18})")
+_OFF = re.compile(rb"(?:^| )audit_enabled=0(?= )(?!.* res=0)")
 _CHANGES = frozenset(
     (b"CONFIG_CHANGE", b"DAEMON_START", b"DAEMON_END", b"DAEMON_ABORT", b"DAEMON_CONFIG",
      b"DAEMON_ERR")
@@ -32,8 +33,7 @@ class Watch:
     """
 
     judge: Judge
-    sinks: Sequence[Sink]
-    limit: Limit
+    channels: Sequence[Channel]
     clock: Callable[[], float] | None = None
     origin: Callable[[int | None, int | None], Origin] = lambda _pid, _ppid: Origin()
     probe: Callable[[], None] | None = None
@@ -42,6 +42,8 @@ class Watch:
     counts: Counts = field(default_factory=Counts)
     lost: int = 0
     """Records that the kernel says it lost, since its boot."""
+    off: int = 0
+    """How often a record says that auditing was switched off, or that its daemon lost some."""
 
     def __post_init__(self) -> None:
         clock = self.clock
@@ -72,11 +74,18 @@ class Watch:
             self._silence()
             self._ask()
         now = self._now()
-        for alert in self.limit.summary(now):
-            self.tell(alert)
+        for channel in self.channels if self.clock is not None else ():
+            channel.summarize(now)
         if now - self._told >= 60:
             self._told = now
             self._tell_dropped()
+
+    @property
+    def unread(self) -> bool:
+        """Whether there was no record at all, or something that could not be read: lines, records
+        cut, or events whose SYSCALL is missing."""
+        counts = self.counts
+        return not self.scanner.records or bool(counts.unreadable or counts.cut or counts.fragments)
 
     @property
     def waits(self) -> bool:
@@ -90,20 +99,29 @@ class Watch:
         """
         for verdict in () if leave else self.scanner.finish():
             self._report(verdict)
-        for alert in self.limit.summary(self._now(), final=True):
-            self.tell(alert)
+        for channel in self.channels:
+            channel.summarize(self._now(), final=True)
         self._tell_dropped()
 
     def tell(self, alert: Alert) -> None:
-        """Give `alert` to every sink."""
-        for sink in self.sinks:
-            sink(alert)
+        """Give `alert` to every sink, whatever the limits."""
+        for channel in self.channels:
+            channel.tell(alert)
+
+    def _offer(self, alert: Alert, milliseconds: int) -> None:
+        # In a file, the minute is the one in which it happened.
+        now = self.clock() if self.clock is not None else milliseconds / 1000
+        for channel in self.channels:
+            channel.offer(alert, now)
 
     def totals(self) -> tuple[tuple[str, int], ...]:
         """All counts since the start, by name."""
         tally = asdict(self.judge.tally)
         counts = asdict(self.counts)
-        rest = {"suppressed": self.limit.suppressed_ever, "lost": self.lost}
+        rest = {
+            "suppressed": max(c.limit.suppressed_ever for c in self.channels),
+            "lost": self.lost,
+        }
         return tuple((tally | counts | rest).items())
 
     def _now(self) -> float:
@@ -118,9 +136,7 @@ class Watch:
             self.judge.tally.reported -= 1
             self.judge.tally.accepted += 1
             return
-        alert = execution(verdict, origin, resolve=self.clock is not None)
-        if self.limit.admit(alert, self._now()):
-            self.tell(alert)
+        self._offer(execution(verdict, origin, resolve=self.clock is not None), run.id.milliseconds)
 
     def _notice(self, record: Record) -> None:
         if record.type == b"KERNEL":
@@ -129,16 +145,19 @@ class Watch:
         elif record.type == NOTE:
             match = _LOST.search(record.body)
             self.lost = max(self.lost, int(match[1])) if match else self.lost
-            self._limited("lost", f"the kernel's log says: {visible(record.body[:_TEXT])}", 2)
+            self._limited(
+                "lost", f"the kernel's log says: {visible(record.body[:_TEXT])}", 2, record
+            )
         elif record.type in _CHANGES:
+            if _OFF.search(record.body) or record.type in (b"DAEMON_ABORT", b"DAEMON_ERR"):
+                self.off += 1
             what = visible(record.body[:_TEXT].partition(b"\x1d")[0])
-            self._limited("configuration", f"{visible(record.type)}: {what}", 4)
+            self._limited("configuration", f"{visible(record.type)}: {what}", 4, record)
 
-    def _limited(self, event: str, message: str, priority: int) -> None:
+    def _limited(self, event: str, message: str, priority: int, record: Record) -> None:
         # These come from the stream, so they could flood as well.
-        alert = Alert("execution", message, kind=(event,))
-        if self.limit.admit(alert, self._now()):
-            self.tell(Alert(event, message, priority))
+        alert = Alert(event, message, priority, kind=(event,), reasons=(event,))
+        self._offer(alert, record.id.milliseconds)
 
     def _silence(self) -> None:
         now, report = self._now(), self.judge.rules.report

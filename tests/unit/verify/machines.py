@@ -12,6 +12,7 @@ from paranoid_install.mounts import MountEntry
 from paranoid_install.verify import parse
 from paranoid_install.verify.facts import (
     Declared,
+    KeyFile,
     Listener,
     Loader,
     Machine,
@@ -156,12 +157,24 @@ def paranoid() -> Machine:
         interfaces={"lo": True, "tailscale0": True, "wg0": True},
         tailscale="Running",
         sshd=parse.sshd((DATA / "sshd-T.txt").read_text()),
+        sshd_blocks=(),
         ruleset=RULESET,
         listeners=(Listener("tcp", "0.0.0.0", 22, "sshd"), Listener("udp", "127.0.0.53%lo", 53)),
         declared=(Declared("tcp", 22, ("tailscale0",)),),
         nix={"allowed-users": "root", "trusted-users": "root", "sandbox-fallback": "false"},
         channels=(),
-        users=(User("root", 0, "hash", declared=True), User("web", 990, "locked")),
+        users=(
+            User("root", 0, "hash", declared=True, method="y"),
+            User("web", 990, "locked"),
+        ),
+        groups={"wheel": ("alice",), "disk": ()},
+        sudoers=("%wheel ALL=(ALL:ALL) SETENV: ALL",),
+        key_files=(KeyFile(Stat("/etc/ssh/authorized_keys.d/root", 0o444), ("ssh-ed25519",)),),
+        loose=(),
+        capable=(),
+        secure_boot=True,
+        texts={},
+        trees={"/var/log/audit": (Stat("/var/log/audit", 0o700, directory=True),)},
         wrappers=(
             Stat("/run/wrappers/bin/unix_chkpwd", 0o4511),
             Stat("/run/wrappers/bin/sudo", 0o4510, 0, 1),

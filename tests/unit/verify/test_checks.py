@@ -4,6 +4,7 @@ without its facts it is unknown."""
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from paranoid_install import policy
 from paranoid_install.verify.check import Check, ask
 from paranoid_install.verify.facts import (
     PIECES,
+    KeyFile,
     Listener,
     Loader,
     Machine,
@@ -83,7 +85,7 @@ LOOSENINGS: dict[str, Loosening] = {
     "ssh.host-keys": entry("sshd", "hostkey", ("/etc/ssh/ssh_host_ed25519_key",)),
     "ssh.sftp": entry("sshd", "subsystem", ("sftp internal-sftp",)),
     "firewall.input": piece("ruleset", ({"chain": _OPEN_CHAIN}, *RULESET[2:])),
-    "firewall.ssh": more("ruleset", allow(port({"set": [80, {"range": [20, 30]}]}), ACCEPT)),
+    "firewall.ssh": more("ruleset", allow(port({"set": [22, {"range": [22, 22]}]}), ACCEPT)),
     "firewall.vpn": more("ruleset", allow(on("lo", "tailscale0"), ACCEPT)),
     "firewall.log": piece("ruleset", (*RULESET[:5], *RULESET[6:])),
     "firewall.egress": piece("ruleset", RULESET[:-1]),
@@ -96,11 +98,19 @@ LOOSENINGS: dict[str, Loosening] = {
     "nix.channels": piece("channels", ("https://example.org/channel nixos",)),
     "users.root": more("users", User("toor", 0, "locked")),
     "users.empty-passwords": more("users", User("guest", 1000, "empty")),
-    "users.passwords": more("users", User("alice", 1000, "hash")),
+    "users.passwords": more("users", User("alice", 1000, "hash", method="y")),
     "users.sudo": piece("wrappers", (Stat("/run/wrappers/bin/sudo", 0o4511),)),
     "users.wrappers": more("wrappers", Stat("/run/wrappers/bin/su", 0o4511)),
     "users.wrappers-owner": piece("wrappers", (Stat("/run/wrappers/bin/unix_chkpwd", 0o4577),)),
     "users.setuid": piece("setuid", (Stat("/nix/persist/srv/x", 0o4755),)),
+    "users.hashes": more("users", User("a", 1, "hash", declared=True, method="1")),
+    "users.groups": piece("groups", {"docker": ("alice", "root")}),
+    "users.sudoers": more("sudoers", "alice ALL=(ALL) NOPASSWD: ALL"),
+    "users.capabilities": piece("capable", ("/nix/persist/srv/x",)),
+    "persistence.writable": piece("loose", (Stat("/nix/persist/srv/x", 0o666),)),
+    "ssh.keys": more("key_files", KeyFile(Stat("/etc/ssh/x", 0o664), ("ssh-ed25519",))),
+    "audit.log": piece("trees", {"/var/log/audit": (Stat("/var/log/audit/audit.log", 0o644),)}),
+    "boot.secure": piece("secure_boot", False),
     "users.packages": piece("programs", frozenset({"perl"})),
     "audit.enabled": piece("audit", Audit(0, 0, 8192, 0, 0)),
     "audit.rules": piece("audit_rules", audit_rules()[1:]),
@@ -177,7 +187,7 @@ def test_no_check_fails_for_want_of_a_fact(name: str) -> None:
         machine = piece(name, missing)(paranoid())
         answers = {check.id: ask(check, machine) for check in CHECKS}
         assert not [i for i, result in answers.items() if result.status is Status.FAIL]
-        if name != "declared":
+        if name not in ("declared", "texts"):
             told = [r.evidence for r in answers.values() if r.status is answer]
             assert (missing.reason,) in told
 
@@ -244,11 +254,12 @@ def test_what_is_mounted_over_counts(what: object, fails: list[str]) -> None:
         (allow(on("eth0"), port(22), ACCEPT), ["firewall.ssh"]),
         (allow(port(22), {"drop": None}), []),
         (allow(port("@nowhere"), {"drop": None}), []),
-        (allow(port(443), ACCEPT), []),
+        (allow(port(443), ACCEPT), ["firewall.input"]),
+        (allow(port(22), {"limit": {"rate": 1, "per": "day", "inv": True}}, {"drop": None}), []),
         (allow(ACCEPT), ["firewall.input"]),
         (allow({"counter": {"packets": 1, "bytes": 2}}, ACCEPT), ["firewall.input"]),
         (allow({"match": {"op": "==", "left": {"meta": {"key": "l4proto"}}, "right": "tcp"}},
-               ACCEPT), ["firewall.input"]),
+               ACCEPT), ["firewall.input", "firewall.ssh"]),
     ],
 )  # fmt: skip
 def test_rules_that_new_connections_reach_by_a_jump_count(
@@ -263,12 +274,50 @@ def test_rules_that_new_connections_reach_by_a_jump_count(
         allow(port("@nowhere"), ACCEPT),
         allow({"vmap": {"key": {"meta": {"key": "iifname"}}, "data": "@by-interface"}}),
         allow({"vmap": {"key": {"payload": {"protocol": "tcp", "field": "dport"}},
-                        "data": {"set": [[22, ACCEPT]]}}}),
+                        "data": {"set": [["ssh", ACCEPT]]}}}),
+        allow({"xt": {"type": "match", "name": "comment"}}, port(22), ACCEPT),
+        allow({"match": {"op": "==", "left": {"meta": {"key": "mark"}}, "right": 1}}, port(22),
+              ACCEPT),
     ],
 )  # fmt: skip
 def test_ports_in_a_form_that_is_not_followed_are_unknown(rule: dict[str, object]) -> None:
     machine = more("ruleset", rule)(paranoid())
     assert ask(BY_ID["firewall.ssh"], machine).status is Status.UNKNOWN
+
+
+def matching(key: dict[str, Any], right: Any, op: str = "==") -> dict[str, Any]:
+    return {"match": {"op": op, "left": key, "right": right}}
+
+
+_SOURCE = {"payload": {"protocol": "ip", "field": "saddr"}}
+_EVERYTHING = (
+    matching({"ct": {"key": "state"}}, "new", "in"),
+    matching(_SOURCE, {"set": [{"range": ["0.0.0.0", "255.255.255.255"]}]}),
+    matching(_SOURCE, "10.0.0.0", "!="),
+    matching({"meta": {"key": "iifname"}}, "lo", "!="),
+    matching({"meta": {"key": "iifname"}}, "e*"),
+    port({"range": [0, 65535]}),
+    matching({"payload": {"protocol": "th", "field": "dport"}}, 9, ">"),
+    matching({"fib": {"result": "type", "flags": ["daddr"]}}, "local"),
+    matching({"meta": {"key": "nfproto"}}, "ipv4"),
+    matching({"payload": {"protocol": "tcp", "field": "flags"}}, "syn", "in"),
+    {"limit": {"rate": 10, "per": "second"}},
+    {"counter": {"packets": 0, "bytes": 0}},
+)
+
+
+@pytest.mark.parametrize("match", _EVERYTHING)
+def test_one_rule_for_everybody_fails_in_each_form(match: dict[str, Any]) -> None:
+    machine = more("ruleset", allow(match, ACCEPT))(paranoid())
+    assert "firewall.input" in red(machine)
+    assert ask(BY_ID["firewall.ssh"], machine).status is not Status.PASS
+
+
+def test_a_rule_set_that_parts_without_end_is_unknown() -> None:
+    rules = [allow(matching(_SOURCE, f"8.{n >> 8}.{n & 255}.0"), port(n), {"continue": None})
+             for n in range(1, 9000)]  # fmt: skip
+    machine = more("ruleset", *rules)(paranoid())
+    assert ask(BY_ID["firewall.input"], machine).status is Status.UNKNOWN
 
 
 def test_a_chain_that_drops_nothing_lets_nothing_in_either() -> None:
@@ -283,7 +332,8 @@ def test_only_one_family_that_drops_is_not_enough() -> None:
     half = {"chain": {**RULESET[1]["chain"], "family": "ip"}}
     machine = piece("ruleset", (half, *RULESET[2:]))(paranoid())
     assert ask(BY_ID["firewall.input"], machine).evidence == (
-        "ip6: no input chain whose policy is drop",
+        "ip6 tcp 1-21, 23-65535 over any other interface",
+        "ip6 udp 1-65535 over any other interface",
     )
 
 

@@ -6,12 +6,15 @@ import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from paranoid_install import policy
 from paranoid_install.errors import CommandFailed
-from paranoid_install.runner import Result
+from paranoid_install.runner import Result, ShRunner
 from paranoid_install.verify import devices, files, parse, programs
 from paranoid_install.verify.check import ask
 from paranoid_install.verify.facts import (
@@ -27,7 +30,7 @@ from paranoid_install.verify.gather import gather
 from paranoid_install.verify.registry import BY_ID, CHECKS
 from paranoid_install.verify.terms import Status
 from paranoid_install.verify.tree import SearchCutError, Tree, limit, walk
-from tests.unit.verify.machines import mount
+from tests.unit.verify.machines import mount, paranoid
 
 PROFILE = "nix/var/nix/profiles"
 SYSTEM = "nix/store/aaa-system"
@@ -88,11 +91,56 @@ def test_a_disk_that_is_not_running_is_judged_by_its_files(disk: Path) -> None:
     assert machine.parameters == ("init_on_alloc=1", "quiet")
 
 
+def test_settings_of_the_kernel_are_those_that_the_disks_system_would_set(disk: Path) -> None:
+    settings = {item["key"]: item["value"] for item in policy.load("sysctl")["setting"]}
+    text = "".join(f"{key} = {value}\n" for key, value in settings.items())
+    write(disk, f"{SYSTEM}/etc/sysctl.d/60-nixos.conf", f"# NixOS\n{text}")
+    machine = gather(disk, Programs())
+    grouped = [f"kernel.{group['id']}" for group in policy.load("verify")["sysctl"]]
+    assert all(ask(BY_ID[name], machine).status is Status.PASS for name in grouped)
+    answered = [ask(check, machine).status for check in CHECKS]
+    assert sum(status in (Status.PASS, Status.FAIL) for status in answered) >= 34
+    write(disk, f"{SYSTEM}/etc/sysctl.d/70-later.conf", "-kernel/kptr_restrict=0\n")
+    assert ask(BY_ID["kernel.addresses"], gather(disk, Programs())).status is Status.FAIL
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the disk's files must be root's")
+def test_ways_back_in_are_found_on_a_disk(disk: Path) -> None:
+    keys = "nix/persist/etc/ssh/authorized_keys.d"
+    write(disk, f"{keys}/root", 'restrict,command="a b" ssh-ed25519 AAAAC3 x\n# note\n\n')
+    names = ("ssh.keys", "persistence.writable", "users.capabilities", "users.sudoers")
+    write(disk, "etc/sudoers", "Defaults x\n@includedir /etc/sudoers.d\n")
+    write(disk, "etc/sudoers.d/10-site", "%wheel ALL=(ALL) ALL\n")
+    machine = gather(disk, Programs())
+    assert [ask(BY_ID[name], machine).status for name in names] == [Status.PASS] * 4
+    write(disk, f"{keys}/root", "ssh-dss AAAAB3 x\nnot a key\n")
+    write(disk, f"{keys}/web", "", 0o666)
+    write(disk, "nix/persist/srv/note", mode=0o666)
+    file = write(disk, "nix/persist/srv/tool", mode=0o755)
+    # cap_net_raw+ep, as capabilities(7) keeps it.
+    os.setxattr(file, "security.capability", bytes.fromhex("0100000200200000" + "0" * 24))
+    write(disk, "etc/sudoers.d/10-site", "alice ALL=(ALL) \\\n NOPASSWD: ALL\n")
+    machine = gather(disk, Programs())
+    assert [ask(BY_ID[name], machine).status for name in names] == [Status.FAIL] * 4
+    evidence = " ".join(ask(BY_ID["ssh.keys"], machine).evidence)
+    assert ("kind ?" in evidence, "kind ssh-dss" in evidence, "/web: mode 0666" in evidence) == (
+        True, True, True,
+    )  # fmt: skip
+    (line,) = ask(BY_ID["users.capabilities"], machine).evidence
+    assert line.endswith("/srv/tool: has capabilities")
+
+
+def test_groups_are_read_as_the_c_library_prints_them() -> None:
+    text = "wheel:x:1:alice,bob\ndocker:x:131:\n"
+    assert parse.groups(text) == {"wheel": ("alice", "bob"), "docker": ()}
+
+
 def test_what_only_runs_is_not_applicable_to_a_disk_and_nothing_is_started(disk: Path) -> None:
     runner = Programs()
     machine = gather(disk, runner)
     assert runner.asked == []
-    for name in ("mounts.noexec", "ssh.passwords", "firewall.input", "audit.rules", "kernel.memfd",
+    for name in ("mounts.noexec", "ssh.passwords", "firewall.input", "audit.rules",
+                 "kernel.lockdown",
                  "units.users", "users.passwords", "firewall.listeners"):  # fmt: skip
         result = ask(BY_ID[name], machine)
         assert result.status is Status.NOT_APPLICABLE
@@ -234,8 +282,8 @@ def test_a_hash_is_declared_when_it_is_that_of_the_persist_root() -> None:
     )
     shadow = "root:$y$1:1::\nalice:$y$2:1::\nguest::1::\ndaemon:!*:1::\nbob:!$y$3:1::\n"
     assert parse.passwords(passwd, shadow, {"root": "$y$1\n"}) == (
-        User("root", 0, "hash", declared=True),
-        User("alice", 1, "hash"),
+        User("root", 0, "hash", declared=True, method="y"),
+        User("alice", 1, "hash", method="y"),
         User("guest", 2, "empty"),
         User("daemon", 3, "locked"),
         User("bob", 4, "locked"),
@@ -366,6 +414,76 @@ def test_a_file_of_drop_ins_needs_no_other(disk: Path) -> None:
     assert ask(BY_ID["logs.journal"], gather(disk, Programs())).status is Status.PASS
 
 
+def test_keywords_of_sshd_are_read_in_any_case() -> None:
+    text = "Port 22\nPermitRootLogin without-password\nhostkey /a\nHostKey /b\n"
+    assert parse.sshd(text) == {
+        "port": ("22",), "permitrootlogin": ("without-password",), "hostkey": ("/a", "/b"),
+    }  # fmt: skip
+
+
+class RealSshd:
+    """The sshd of this machine, with the configuration of a disk."""
+
+    def __init__(self, disk: Path) -> None:
+        self._file = str(disk / "etc/ssh/sshd_config")
+
+    def run(self, *argv: str, **options: Any) -> Result:
+        own = () if "-f" in argv else ("-f", self._file)
+        return ShRunner().run(*argv, *own, **options)
+
+
+def sshd_disk(root: Path, text: str) -> Path:
+    if shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin") is None:
+        pytest.skip("sshd is not installed")
+    key = root / "key"
+    root.mkdir()
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    write(root, "etc/ssh/sshd_config", f"HostKey {key}\nPasswordAuthentication no\n{text}\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        "Match Address *\n PasswordAuthentication yes",
+        "match user x,y,!z address 10.0.0.0/8\n PasswordAuthentication yes",
+        "Match all\nPasswordAuthentication yes",
+        "Match Group nobody\nX11Forwarding no\nMatch LocalPort 2222\nPasswordAuthentication=yes",
+        "Include {root}/etc/ssh/more.conf",
+        "Match User alice\nInclude {root}/etc/ssh/yes*",
+    ],
+)
+def test_what_a_match_block_opens_is_found(tmp_path: Path, block: str) -> None:
+    root = tmp_path / "mnt"
+    disk = sshd_disk(root, block.replace("{root}", str(root)))
+    for name, text in (("yes.conf", ""), ("more.conf", "Match User bob\n")):
+        write(disk, f"etc/ssh/{name}", f"{text}PasswordAuthentication yes\n")
+    # Inside the disk the same files have their own names.
+    (disk / str(tmp_path)[1:]).mkdir(parents=True)
+    (disk / str(root)[1:]).symlink_to("/")
+    runner = RealSshd(disk)
+    everybody = "yes" if block.startswith("Match all") else "no"
+    assert programs.sshd(runner, Tree(disk))["passwordauthentication"] == (everybody,)
+    blocks = programs.sshd_blocks(runner, Tree(disk))
+    assert isinstance(blocks, tuple), blocks
+    machine = replace(paranoid(), sshd_blocks=blocks)
+    evidence = ask(BY_ID["ssh.passwords"], machine).evidence
+    assert any(line.startswith("PasswordAuthentication yes (Match ") for line in evidence)
+
+
+def test_blocks_in_a_form_that_is_not_followed_are_unknown(tmp_path: Path) -> None:
+    disk = sshd_disk(tmp_path / "mnt", "Match Address *\nPasswordAuthentication yes")
+    write(tmp_path, "other/etc/ssh/sshd_config", "# another file\n")
+    assert isinstance(programs.sshd_blocks(RealSshd(disk), Tree(tmp_path / "other")), Unknown)
+    machine = replace(paranoid(), sshd_blocks=Unknown("?"))
+    assert ask(BY_ID["ssh.passwords"], machine).status is Status.UNKNOWN
+
+
+def test_a_configuration_without_blocks_has_none(tmp_path: Path) -> None:
+    disk = sshd_disk(tmp_path / "mnt", "X11Forwarding no")
+    assert programs.sshd_blocks(RealSshd(disk), Tree(disk)) == ()
+
+
 def test_no_audit_rules_are_none() -> None:
     assert parse.audit_rules("No rules\n") == ()
 
@@ -430,7 +548,7 @@ def test_rules_that_nft_has_loaded_are_understood() -> None:
     ("name", "old", "new"),
     [
         ("input", "policy drop", "policy accept"),
-        ("input", "tcp dport { 80, 443 }", "meta l4proto tcp"),
+        ("input", "tcp dport { 80, 443 }", "meta l4proto udp"),
         ("ssh", "{ 80, 443 }", "{ 20-30, 443 }"),
         ("ssh", "iifname tailscale0 tcp", 'iifname { "eth0", "tailscale0" } tcp'),
         ("ssh", "auto-merge", "elements = { tcp . 20-30 }"),
@@ -510,6 +628,8 @@ def test_each_program_is_only_asked() -> None:
     gather(Path("/"), runner)
     assert {argv[:2] for argv in runner.asked} == {
         ("sshd", "-T"),
+        ("getent", "passwd"),
+        ("getent", "group"),
         ("nft", "-j"),
         ("ss", "-H"),
         ("tailscale", "status"),

@@ -144,7 +144,7 @@ def test_the_page_holds_nothing_that_runs_or_loads() -> None:
     tags = Tags()
     tags.feed(page)
     assert not tags.seen & {"script", "img", "link", "iframe", "a"}
-    assert tags.attributes <= {"class", "charset", "content", "http-equiv", "lang"}
+    assert tags.attributes <= {"class", "charset", "content", "http-equiv", "lang", "name"}
     assert "&lt;script&gt;" in page
     page.encode("utf-8")
     for check in CHECKS:
@@ -205,6 +205,42 @@ def test_junit_is_xml_with_the_counts_it_states() -> None:
     for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
         assert int(suite.attrib[name]) == len(suite.findall(f"testcase/{kind}"))
     assert int(suite.attrib["failures"]) == 1
+
+
+def test_an_acceptance_that_has_ended_is_told_everywhere() -> None:
+    found = report(LOOSE(paranoid()), accept("users.setuid", "2020-01-01"))
+    (result,) = [r for r in as_sarif(found)["runs"][0]["results"] if r["kind"] == "fail"]
+    assert result["suppressions"][0]["status"] == "rejected"
+    assert "2020-01-01" in result["suppressions"][0]["justification"]
+    failure = Xml.fromstring(as_junit(found)).find("testcase/failure")
+    assert failure is not None
+    assert "accepted until 2020-01-01; that has ended" in str(failure.text)
+    assert "was accepted until 2020-01-01" in as_html(found)
+
+
+def test_sarif_says_where_and_knows_a_finding_again() -> None:
+    def results(machine: Machine) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = as_sarif(report(machine))["runs"][0]["results"]
+        return found
+
+    now, later = results(LOOSE(paranoid())), results(WILD(paranoid()))
+    prints = [result["partialFingerprints"]["check/v1"] for result in now]
+    assert prints == [result["partialFingerprints"]["check/v1"] for result in later]
+    assert len(set(prints)) == len(CHECKS)
+    (failed,) = [result for result in now if result["kind"] == "fail"]
+    place = failed["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+    assert place == "srv/x"
+    for result in (*now, *later):
+        assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
+
+
+def test_the_page_says_of_what_it_is_and_folds_what_is_long() -> None:
+    many = more("setuid", *(Stat(f"/{n}", 0o4755) for n in range(20)))
+    found = replace(report(many(paranoid())), about=(("kernel", "6.12<1>"), ("run by", "alice")))
+    page = as_html(found)
+    assert "kernel: 6.12&lt;1&gt;; run by: alice" in page
+    assert "Failed: 0 critical, 1 high, 0 medium, 0 low." in page
+    assert "<summary>20 lines</summary>" in page
 
 
 GOOD = '[[accept]]\nid = "users.setuid"\nreason = "old"\nuntil = 2027-01-31\n'

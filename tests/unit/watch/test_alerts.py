@@ -83,13 +83,54 @@ def test_all_kinds_together_are_limited_and_their_table_is_bounded() -> None:
     admitted = [limit.admit(Alert("execution", "x", kind=(n,)), 0.0) for n in range(5000)]
     assert sum(admitted) == 10
     assert len(limit.counts) <= 1025
-    assert len(limit.held) <= 16
+    assert len(limit.held[4]) <= 16
     assert limit.suppressed == 4990
 
 
 def test_what_is_said_of_the_trail_itself_is_never_held_back() -> None:
     limit = Limit(per_kind=1, total=1)
     assert all(limit.admit(Alert("lost", "x"), 0.0) for _ in range(10))
+
+
+def told_of(reason: str, number: int, priority: int) -> Alert:
+    return Alert("execution", f"{reason} {number}", priority, (), (reason, number), (reason,))
+
+
+def test_refused_starts_cannot_use_up_what_a_successful_one_needs() -> None:
+    """A thousand names that are refused, then one from memory, then one from elsewhere."""
+    limit = Limit(per_kind=5, total=120)
+    flood = [limit.admit(told_of("denied", n, 5), 0.0) for n in range(1000)]
+    assert sum(flood) == 120
+    assert limit.admit(told_of("memfd", 1, 3), 1.0)
+    assert limit.admit(told_of("outside-store", 1, 4), 2.0)
+    (summary,) = limit.summary(60.0)
+    assert (summary.priority, dict(summary.fields)["count"]) == (5, 880)
+
+
+def test_the_first_of_a_reason_passes_though_its_severity_is_used_up() -> None:
+    limit = Limit(per_kind=5, total=3)
+    assert sum(limit.admit(told_of("outside-store", n, 4), 0.0) for n in range(10)) == 3
+    assert limit.admit(told_of("script", 1, 4), 1.0)
+    assert not limit.admit(told_of("script", 2, 4), 2.0)
+
+
+def test_a_summary_names_the_most_serious_first_however_few_they_are() -> None:
+    limit = Limit(per_kind=1, total=1)
+    for n in range(500):
+        limit.admit(told_of("denied", n, 5), 0.0)
+    for n in range(2):
+        limit.admit(told_of("memfd", n, 3), 1.0)
+    (summary,) = limit.summary(2.0, final=True)
+    assert summary.priority == 3
+    assert summary.message.index("memfd 1") < summary.message.index("denied")
+
+
+def test_a_time_before_the_minute_begins_another() -> None:
+    limit = Limit(per_kind=1, total=0)
+    alert = told_of("denied", 1, 5)
+    assert [limit.admit(alert, 9e9), limit.admit(alert, 9e9)] == [True, False]
+    assert len(list(limit.summary(1e9))) == 1
+    assert limit.admit(alert, 1e9)
 
 
 def test_no_limit() -> None:
@@ -197,6 +238,15 @@ def test_a_webhook_that_does_not_answer_keeps_a_bounded_number() -> None:
         hook(Alert("x", str(number)))
     assert hook.close(seconds=5) == 5
     assert hook.dropped == 95
+
+
+def test_what_a_webhook_drops_is_the_least_serious() -> None:
+    hook = Webhook("http://127.0.0.1:9/", spool=3, pause=60.0)
+    for number, priority in enumerate((3, 4, 5, 5, 4, 3)):
+        hook(Alert("x", str(number), priority))
+    left = [json.loads(line)["message"] for _, line in hook._waiting]
+    assert left == ["0", "4", "5"]
+    hook.close(seconds=5)
 
 
 @pytest.mark.parametrize("url", ["http://example.org/", "ftp://x/", "x", "https:///x"])

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from paranoid_install import runner
 from paranoid_install.errors import CommandFailed, SpecError
 from paranoid_install.runner import Runner, ShRunner
 from paranoid_install.watch import sources
@@ -125,7 +125,7 @@ def test_where_the_place_is_lost_the_boot_is_read_from_its_start_and_that_is_tol
 
     monkeypatch.setattr(sources, "journal", journal)
     alerts = tmp_path / "alerts"
-    run(WatchOptions(resume=file, to_file=alerts, quiet=True, prove=False), ShRunner())
+    run(WatchOptions(resume=file, to_file=alerts, quiet=True, prove=False), ShRunner(cautious=True))
     assert begins == [(sources.BOOT, None)]
     first, *_ = alerts.read_text().splitlines()
     assert json.loads(first)["event"] == "gap"
@@ -145,7 +145,7 @@ def test_a_place_that_cannot_be_kept_is_counted(tmp_path: Path) -> None:
 
 def test_only_the_journal_is_read_on_from_a_place(file: Path) -> None:
     with pytest.raises(SpecError, match="only the journal"):
-        run(WatchOptions(source="-", resume=file), ShRunner())
+        run(WatchOptions(source="-", resume=file), ShRunner(cautious=True))
 
 
 def journalctl(directory: Path, script: str) -> None:
@@ -160,12 +160,12 @@ def test_what_there_is_after_the_place_is_read_and_then_followed(
 ) -> None:
     """Also where the journal has lost the place's entry and nothing comes after it: journalctl
     ends with 1 then."""
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(runner, "_DIRECTORIES", (str(tmp_path), "/usr/bin", "/bin"))
     for ends in ("echo kept", "exit 1"):
         journalctl(tmp_path, f'follows "$@" || {{ {ends}; exit; }}; echo followed; exec sleep 2')
         read = b""
         stop = threading.Event()
-        stream = sources.journal(ShRunner(), stop, after=place(1))
+        stream = sources.journal(ShRunner(cautious=True), stop, after=place(1))
         while b"followed" not in read:
             read += next(stream)
         stop.set()
@@ -176,7 +176,7 @@ def test_what_there_is_after_the_place_is_read_and_then_followed(
 def test_a_journal_that_cannot_be_followed_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(runner, "_DIRECTORIES", (str(tmp_path), "/usr/bin", "/bin"))
     journalctl(tmp_path, "exit 1")
     with pytest.raises(CommandFailed):
-        list(sources.journal(ShRunner(), threading.Event(), after=place(1)))
+        list(sources.journal(ShRunner(cautious=True), threading.Event(), after=place(1)))

@@ -10,7 +10,7 @@ import pytest
 from paranoid_install import policy
 from paranoid_install.errors import SpecError
 from paranoid_install.watch.events import Counts, PathItem
-from paranoid_install.watch.judge import Judge
+from paranoid_install.watch.judge import Judge, Reason
 from paranoid_install.watch.rules import Allow, read
 from paranoid_install.watch.scan import Scanner
 from tests.unit.watch.trail import (
@@ -316,3 +316,52 @@ def test_a_real_enriched_log_with_node_gives_the_same_kinds() -> None:
 
     assert kinds(raw) >= kinds(enriched) != set()
     assert {v.execution.id.node for v in enriched} == {b"meeka"}
+
+
+@pytest.mark.parametrize(
+    ("arch", "call"),
+    [
+        ("c000003e", 1073742344),
+        ("40000003", 11),
+        ("c00000b7", 221),
+        ("c00000f3", 221),
+        ("c0000102", 221),
+        ("c0000015", 11),
+        ("80000016", 11),
+        ("c0000008", 5057),
+        ("40000008", 4011),
+    ],
+)
+def test_a_refused_start_is_known_on_every_architecture(arch: str, call: int) -> None:
+    """There is no EXECVE record for it, only the number of the call."""
+    one = Exec(arch=arch, syscall=call, success="no", exit=-13, names=(("/srv/evil", "fe:03"),))
+    lines = [line for line in one.lines() if not line.startswith(b"type=EXECVE")]
+    verdicts, _, _ = scan(b"\n".join(lines) + b"\n")
+    assert [verdict.reasons for verdict in verdicts] == [(Reason.DENIED,)]
+
+
+def test_each_machine_has_a_store_on_a_device_of_its_own() -> None:
+    """Two nodes in one file: neither is forged, and a store path elsewhere still is."""
+    data = b""
+    for serial in range(6):
+        for node, device in (("a", "fe:02"), ("b", "00:19")):
+            names = ((HELLO, device), (LOADER, device))
+            data += Exec(node=node, names=names, serial=serial).text()
+    data += Exec(node="b", names=((HELLO, "fe:02"), (LOADER, "fe:02")), serial=99).text()
+    for shortcut in (True, False):
+        verdicts, _, tally = scan(data, device=None, shortcut=shortcut)
+        assert [v.execution.id.serial for v in verdicts] == [99]
+        assert Reason.FORGED in verdicts[0].reasons
+        assert tally.inside == 12
+
+
+def test_a_machine_that_boots_may_number_its_devices_anew() -> None:
+    boot = b"type=KERNEL msg=audit(1764000000.000:1): state=initialized audit_enabled=1 res=1\n"
+    first, second = (
+        Exec(names=((HELLO, device), (LOADER, device)), auid=1000).text() * 3
+        for device in ("fe:02", "fe:03")
+    )
+    init = f"{STORE}-nixos-system-x/init"
+    start = Exec(exe=init, names=((init, "fe:03"),), pid=1).text()
+    assert scan(first + boot + start + second, device=None)[0] == []
+    assert len(scan(first + second, device=None)[0]) == 3

@@ -157,3 +157,20 @@ def test_a_long_argument_in_pieces_and_a_long_list_are_joined() -> None:
 )
 def test_missing_arguments_are_noticed(bodies: list[bytes]) -> None:
     assert arguments(bodies)[1] is False
+
+
+def test_json_that_is_nested_without_end_holds_no_record() -> None:
+    for opening in (b"[", b'{"a":'):
+        assert parse(b'{"MESSAGE":' + opening * 12_000) is None
+
+
+def test_the_daemon_s_own_record_of_rhel_7_has_no_colon() -> None:
+    record = parse(b"type=DAEMON_CONFIG msg=audit(1490239800.477:34) config changed, auid=0 res=1")
+    assert record is not None
+    assert (record.type, record.body) == (b"DAEMON_CONFIG", b" config changed, auid=0 res=1")
+
+
+def test_a_carriage_return_is_no_part_of_a_record() -> None:
+    record = parse(b'type=CWD msg=audit(1490239800.477:34): cwd="/srv"\r')
+    assert record is not None
+    assert record.body == b'cwd="/srv"'

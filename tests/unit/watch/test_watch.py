@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
 import platform
 import select
@@ -12,16 +15,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from paranoid_install import runner
 from paranoid_install.errors import SpecError
 from paranoid_install.runner import ShRunner
 from paranoid_install.watch import kernel, processes, sources
-from paranoid_install.watch.alerts import Alert, Limit, Origin
+from paranoid_install.watch.alerts import Alert, Channel, Limit, Origin
 from paranoid_install.watch.command import WatchOptions, run
 from paranoid_install.watch.events import PathItem
 from paranoid_install.watch.judge import Judge
@@ -43,7 +48,8 @@ def watching(**more: Any) -> tuple[Watch, list[Alert], Clock]:
     clock = Clock()
     told: list[Alert] = []
     judge = Judge(more.pop("rules", rules()), DEVICE.encode())
-    return Watch(judge, [told.append], Limit(5, 120), clock=clock, **more), told, clock
+    channels = [Channel(Limit(5, 120), [told.append])]
+    return Watch(judge, channels, clock=clock, **more), told, clock
 
 
 def test_silence_is_put_to_the_test_and_told_once_and_so_is_its_end() -> None:
@@ -109,8 +115,8 @@ def test_a_kernel_that_does_not_answer_is_told_once() -> None:
 
 def test_losses_in_the_kernel_s_log_are_read() -> None:
     out = io.StringIO()
-    options = WatchOptions(replay=DATA / "dmesg.txt", as_json=True)
-    run(options, ShRunner(), out=out)
+    options = WatchOptions(replay=(DATA / "dmesg.txt",), as_json=True)
+    run(options, ShRunner(cautious=True), out=out)
     alerts = [json.loads(line) for line in out.getvalue().splitlines()]
     assert any(a["event"] == "lost" and "audit_lost=1 " in a["message"] for a in alerts)
     assert alerts[-1]["lost"] >= 1
@@ -153,33 +159,85 @@ def test_a_thousand_from_the_store_raise_nothing_and_memory_stays_small() -> Non
 def test_replay_answers_8_with_findings_and_0_without(tmp_path: Path) -> None:
     clean = tmp_path / "clean.log"
     clean.write_bytes(Exec().text())
-    assert run(WatchOptions(replay=clean), ShRunner(), out=io.StringIO()) == 0
+    assert run(WatchOptions(replay=(clean,)), ShRunner(cautious=True), out=io.StringIO()) == 0
     out = io.StringIO()
-    options = WatchOptions(replay=DATA / "raw.log", as_json=True, store_device="00:19")
-    assert run(options, ShRunner(), out=out) == 8
+    options = WatchOptions(replay=(DATA / "raw.log",), as_json=True, store_device="00:19")
+    assert run(options, ShRunner(cautious=True), out=out) == 8
     alerts = [json.loads(line) for line in out.getvalue().splitlines()]
     assert alerts[-1]["event"] == "ended"
     assert alerts[-1]["reported"] == sum(a["event"] == "execution" for a in alerts) > 40
     assert out.getvalue().isascii()
 
 
+def answers(*paths: Path) -> int:
+    return run(WatchOptions(replay=paths), ShRunner(cautious=True), out=io.StringIO())
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress, bz2.compress])
+def test_packed_files_are_read_and_damaged_ones_are_not_passed(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    inside, outside = Exec().text(), Exec(exe="/srv/evil").text()
+    for text, damaged, code in (
+        (inside, False, 0),
+        (outside, False, 8),
+        (inside, True, 4),
+    ):
+        packed = pack(text)
+        file = tmp_path / "audit.log.1.packed"
+        file.write_bytes(packed[:-9] if damaged else packed)
+        assert answers(file) == code
+
+
+def test_every_file_named_is_read(tmp_path: Path) -> None:
+    first, second = tmp_path / "1", tmp_path / "2"
+    first.write_bytes(Exec().text().removesuffix(b"\n"))
+    second.write_bytes(Exec(exe="/srv/evil", serial=101).text())
+    assert answers(first) == 0
+    assert answers(first, second) == answers(second, first) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"", 4),
+        (b"Nov 12 10:00:00 host audispd: type=SYSCALL msg=audit(1.000:1): x\n", 4),
+        (Exec().text().decode().encode("utf-16"), 4),
+        (b"\n".join(Exec().lines()[2:]) + b"\n", 4),
+        (Exec().text() + b"type=garbage\n", 4),
+        (Exec().text() + b"[   12.3] audit: audit_lost=37 audit_rate_limit=0\n", 8),
+        (Exec().text() + b"type=CONFIG_CHANGE msg=audit(1764000000.123:9): op=set"
+         b" audit_enabled=0 old=1 res=1\n", 8),
+        (Exec().text() + b"type=CONFIG_CHANGE msg=audit(1764000000.123:9): op=set"
+         b" audit_enabled=0 old=1 res=0\n", 0),
+        (Exec().text() + b"type=DAEMON_ERR msg=audit(1764000000.123:9): op=queue res=failed\n", 8),
+    ],
+)  # fmt: skip
+def test_what_could_not_be_read_or_was_lost_is_no_good_answer(
+    tmp_path: Path, text: bytes, code: int
+) -> None:
+    log = tmp_path / "audit.log"
+    log.write_bytes(text)
+    assert answers(log) == code
+
+
 def test_an_allowed_path_is_not_reported(tmp_path: Path) -> None:
     log = tmp_path / "audit.log"
     log.write_bytes(Exec(exe="/srv/evil", names=(("/srv/evil", "fe:03"),)).text())
-    options = WatchOptions(replay=log, allow_paths=("/srv/",))
-    assert run(options, ShRunner(), out=io.StringIO()) == 0
+    options = WatchOptions(replay=(log,), allow_paths=("/srv/",))
+    assert run(options, ShRunner(cautious=True), out=io.StringIO()) == 0
 
 
 @pytest.mark.parametrize(
     "options",
     [
-        WatchOptions(replay=Path("/nonexistent/log")),
-        WatchOptions(replay=DATA / "raw.log", store_device="sda"),
-        WatchOptions(replay=DATA / "raw.log", allow_paths=("srv",)),
-        WatchOptions(replay=DATA / "raw.log", quiet=True),
-        WatchOptions(replay=DATA / "raw.log", webhook="http://example.org"),
+        WatchOptions(replay=(Path("/nonexistent/log"),)),
+        WatchOptions(replay=(DATA / "raw.log",), store_device="sda"),
+        WatchOptions(replay=(DATA / "raw.log",), allow_paths=("srv",)),
+        WatchOptions(replay=(DATA / "raw.log",), quiet=True),
+        WatchOptions(replay=(DATA / "raw.log",), webhook="http://example.org"),
         WatchOptions(
-            replay=DATA / "raw.log",
+            replay=(DATA / "raw.log",),
             webhook="https://example.org",
             webhook_token_file=Path("/nonexistent/token"),
         ),
@@ -187,7 +245,7 @@ def test_an_allowed_path_is_not_reported(tmp_path: Path) -> None:
 )
 def test_a_request_that_cannot_be_met_is_refused(options: WatchOptions) -> None:
     with pytest.raises(SpecError):
-        run(options, ShRunner(), out=io.StringIO())
+        run(options, ShRunner(cautious=True), out=io.StringIO())
 
 
 def test_a_log_is_followed_through_rotation(tmp_path: Path) -> None:
@@ -226,9 +284,9 @@ def test_the_journal_s_end_is_told_and_gives_its_own_exit_code(
     (tmp_path / "entries").write_text("\n".join(entries[:200]) + "\n")
     fake.write_text(f"#!/bin/sh\ncat {tmp_path}/entries\n")
     fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(runner, "_DIRECTORIES", (str(tmp_path), "/usr/bin", "/bin"))
     out = io.StringIO()
-    assert run(WatchOptions(as_json=True, rate=0), ShRunner(), out=out) == 4
+    assert run(WatchOptions(as_json=True, rate=0), ShRunner(cautious=True), out=out) == 4
     events = [json.loads(line)["event"] for line in out.getvalue().splitlines()]
     assert events.count("stopped") >= 1
     assert events[-1] == "ended"
@@ -246,30 +304,31 @@ program = ctypes.create_string_buffer(struct.pack("HP", 4, ctypes.addressof(held
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(38, 1, 0, 0, 0) == 0
 assert libc.prctl(22, 2, program, 0, 0) == 0, ctypes.get_errno()
+from paranoid_install import runner
 from paranoid_install.runner import ShRunner
 from paranoid_install.watch import sources
-for block in sources.journal(ShRunner(), threading.Event()):
+runner._DIRECTORIES = (sys.argv[2], *runner._DIRECTORIES)
+for block in sources.journal(ShRunner(cautious=True), threading.Event()):
     sys.stdout.buffer.write(block)
     sys.stdout.flush()
-    if len(sys.argv) > 2 and block:
+    if len(sys.argv) > 3 and block:
         import os, signal
         os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def _journalctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str) -> None:
+def _journalctl(tmp_path: Path, body: str) -> None:
     fake = tmp_path / "journalctl"
     fake.write_text(f"#!/bin/sh\n{body}\n")
     fake.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
 
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="capset's number")
 def test_the_journal_is_read_by_a_service_whose_filter_refuses_capset(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
-    _journalctl(tmp_path, monkeypatch, "echo an entry; sleep 0.1")
-    argv = [sys.executable, "-c", _WITHOUT_CAPSET, platform.machine()]
+    _journalctl(tmp_path, "echo an entry; sleep 0.1")
+    argv = [sys.executable, "-c", _WITHOUT_CAPSET, platform.machine(), str(tmp_path)]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.stdout == "an entry\n"
     assert "ended although it should follow" in done.stderr
@@ -277,7 +336,7 @@ def test_the_journal_is_read_by_a_service_whose_filter_refuses_capset(
 
 @pytest.mark.skipif(platform.machine() not in ("x86_64", "aarch64"), reason="capset's number")
 def test_what_follows_the_journal_is_left_without_a_reader_when_the_watch_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
 ) -> None:
     """journalctl polls its output for that (wait_for_change), as this stand-in does."""
     gone = tmp_path / "gone"
@@ -285,8 +344,8 @@ def test_what_follows_the_journal_is_left_without_a_reader_when_the_watch_is_kil
         "import select, sys; p = select.poll(); p.register(1, 0); "
         f"found = p.poll(20000); open({str(gone)!r}, 'w').write(str(found[0][1] & select.POLLERR))"
     )
-    _journalctl(tmp_path, monkeypatch, f'echo an entry; exec {sys.executable} -c "{poll}"')
-    argv = [sys.executable, "-c", _WITHOUT_CAPSET, platform.machine(), "kill"]
+    _journalctl(tmp_path, f'echo an entry; exec {sys.executable} -c "{poll}"')
+    argv = [sys.executable, "-c", _WITHOUT_CAPSET, platform.machine(), str(tmp_path), "kill"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == -9
     end = time.monotonic() + 20
@@ -294,6 +353,23 @@ def test_what_follows_the_journal_is_left_without_a_reader_when_the_watch_is_kil
         assert time.monotonic() < end
         time.sleep(0.01)
     assert gone.read_text() == str(select.POLLERR)
+
+
+def test_a_program_of_the_inherited_path_does_not_stand_in_for_the_system_s(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planted = tmp_path / "planted"
+    fakes = tmp_path / "system"
+    for place, says in ((planted, "planted"), (fakes, "system")):
+        place.mkdir()
+        _journalctl(place, f"echo {says}; sleep 0.1")
+    monkeypatch.setenv("PATH", f"{planted}:{os.environ['PATH']}")
+    monkeypatch.setattr(runner, "_DIRECTORIES", (str(fakes), "/usr/bin", "/bin"))
+    stop = threading.Event()
+    stream = sources.journal(ShRunner(cautious=True), stop)
+    assert next(block for block in stream if block) == b"system\n"
+    stop.set()
+    assert not any(stream)
 
 
 def test_the_kernel_s_answer_is_read() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -18,7 +17,6 @@ CONSOLES = "console=tty0 console=ttyS0,115200n8"
 
 _PARTS = cache.REPOSITORY / "tests/vm/image"
 _ISO = cache.REPOSITORY / "iso"
-_POLICY = cache.REPOSITORY / "installer/paranoid_install/policy/layout.toml"
 
 _PATH = "/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin"
 _SETTINGS = "/etc/paranoid/autoinstall.conf"
@@ -111,7 +109,6 @@ def _overlay(target: Path, lab: Lab, answers: Mapping[str, object], when_install
         "ANSWERS": _ANSWERS,
         "WHEN_INSTALLED": when_installed,
         "WHEN_REFUSED": "poweroff",
-        **_policy(),
     }
     (root / _SETTINGS.lstrip("/")).write_text(
         "".join(f"{key}={value}\n" for key, value in settings.items())
@@ -130,13 +127,6 @@ def _fill(text: str) -> str:
     for word, value in _FILLED.items():
         text = text.replace(word, value)
     return text
-
-
-def _policy() -> dict[str, str]:
-    """The settings that iso/image.nix takes from the policy."""
-    policy = tomllib.loads(_POLICY.read_text())
-    nix, record = policy["nix"], policy["persist"]["record"]
-    return {"NIX_LABEL": nix["label"], "RECORD": record.removeprefix(nix["mountPoint"] + "/")}
 
 
 def _modules(source: Path, target: Path) -> None:

@@ -1,0 +1,230 @@
+"""What is known for and against a rule of a profile, by the facts that its data names.
+
+Each kind of evidence gives problems, or raises MissingError where the facts are not known. The
+kinds are described where the data stands: policy/stig.toml.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from paranoid_install.verify.audit_checks import rule_of
+from paranoid_install.verify.facts import Machine, MissingError, Unknown, known
+from paranoid_install.verify.report import Finding
+from paranoid_install.verify.ssh_checks import cases
+from paranoid_install.verify.terms import Status
+
+_ARCHITECTURES = ("b64", "b32")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A machine, and what the checks said of it."""
+
+    machine: Machine
+    findings: Mapping[str, Finding]
+
+
+def problems(known_: Known, rule: Mapping[str, Any]) -> tuple[str, ...]:
+    """What speaks against a rule. Raises MissingError where only facts that are missing could."""
+    found: list[str] = []
+    missing: MissingError | None = None
+    for kind, ask in KINDS.items():
+        if kind in rule:
+            try:
+                found += ask(known_, rule[kind])
+            except MissingError as error:
+                missing = error
+    if missing is not None and not found:
+        raise missing
+    return tuple(found)
+
+
+def has_evidence(rule: Mapping[str, Any]) -> bool:
+    """Whether anything but a person answers a rule."""
+    return any(kind in rule for kind in KINDS)
+
+
+def _checks(it: Known, ids: list[str]) -> Iterator[str]:
+    unsure = []
+    for name in ids:
+        finding = it.findings[name]
+        if finding.status is Status.FAIL:
+            yield f"{name}: {'; '.join(finding.evidence[:3])}"
+        elif finding.status is not Status.PASS:
+            unsure.append(f"{name}: {'; '.join(finding.evidence[:3])}")
+    if unsure:
+        raise MissingError(Unknown(unsure[0]))
+
+
+def _nothing(it: Known, ids: list[str]) -> Iterator[str]:
+    for name in ids:
+        if it.findings[name].status is not Status.NOT_APPLICABLE:
+            yield f"{name}: {it.findings[name].status}"
+
+
+def _audit(it: Known, wanted: list[Mapping[str, Any]]) -> Iterator[str]:
+    loaded = [rule for line in known(it.machine.audit_rules) if (rule := rule_of(line))]
+    for want in wanted:
+        for architecture in _ARCHITECTURES:
+            # A rule with fewer fields records more.
+            calls = {
+                call
+                for rule in loaded
+                if rule.architecture == architecture and rule.fields <= set(want["fields"])
+                for call in rule.calls
+            }
+            missing = [call for call in want["calls"] if call not in calls]
+            if missing and "all" not in calls:
+                shown = " ".join(want["fields"])
+                yield f"no audit rule records {','.join(missing)} ({architecture}) {shown}".rstrip()
+
+
+def _watch(it: Known, paths: list[str]) -> Iterator[str]:
+    lines = known(it.machine.audit_rules)
+    for path in paths:
+        place = re.escape(path)
+        form = re.compile(rf"(-w {place}/? -p|.*-F (path|dir)={place}/? .*-F perm=?) ?(\S*)")
+        said = [match[3].removeprefix("=") for line in lines if (match := form.match(line))]
+        if not any({"w", "a"} <= set(permissions) for permissions in said):
+            yield f"changes of {path} are not recorded"
+
+
+def _execute(it: Known, programs: list[str]) -> Iterator[str]:
+    every = list(_audit(it, [{"calls": ["execve"], "fields": []}]))
+    lines = known(it.machine.audit_rules)
+    for name in programs:
+        form = re.compile(rf".*-F path=\S*/{re.escape(name)} .*-F perm=\w*x")
+        if every and not any(form.match(line) for line in lines):
+            yield f"starts of {name} are not recorded"
+
+
+def _sshd(it: Known, want: Mapping[str, Any]) -> Iterator[str]:
+    for where, settings in cases(it.machine):
+        said = " ".join(settings.get(want["key"], ()))
+        if not said:
+            raise MissingError(Unknown(f"this sshd does not print {want['key']}"))
+        if not _is_wanted(said, want):
+            yield f"{want['key']} {said}{where}"
+
+
+def _is_wanted(said: str, want: Mapping[str, Any]) -> bool:
+    if "among" in want:
+        return set(said.split(",")) <= set(want["among"])
+    if "matches" in want:
+        return re.fullmatch(want["matches"], said, re.IGNORECASE) is not None
+    return said.isdigit() and want["least"] <= int(said) <= want["most"]
+
+
+def _parameter(it: Known, wanted: str) -> Iterator[str]:
+    name = wanted.partition("=")[0]
+    said = [word for word in known(it.machine.parameters) if word.partition("=")[0] == name]
+    if said[-1:] != [wanted]:
+        yield f"the kernel was not started with {wanted}"
+
+
+def _unit(it: Known, name: str) -> Iterator[str]:
+    state = known(it.machine.units).get(name, {}).get("ActiveState", "not there")
+    if state != "active":
+        yield f"{name} is {state}"
+
+
+def _no_units(it: Known, names: list[str]) -> Iterator[str]:
+    units = known(it.machine.units)
+    yield from (f"{name} is there" for name in names if name in units)
+
+
+def _program(it: Known, names: list[str]) -> Iterator[str]:
+    there = known(it.machine.programs)
+    yield from (f"{name} is not installed" for name in names if name not in there)
+
+
+def _no_program(it: Known, names: list[str]) -> Iterator[str]:
+    there = known(it.machine.programs)
+    yield from (f"{name} is installed" for name in names if name in there)
+
+
+def _no_interfaces(it: Known, prefixes: list[str]) -> Iterator[str]:
+    for name in known(it.machine.interfaces):
+        if name.startswith(tuple(prefixes)):
+            yield f"{name} is there"
+
+
+def _lines(it: Known, path: str) -> tuple[str, ...] | None:
+    text = known(it.machine.texts).get(path)
+    return None if text is None else tuple(line.strip() for line in text.split("\n"))
+
+
+def _etc(it: Known, wanted: list[Mapping[str, str]]) -> Iterator[str]:
+    for want in wanted:
+        lines = _lines(it, want["file"])
+        if lines is None:
+            yield f"/etc/{want['file']} is not there"
+        elif not any(re.fullmatch(want["line"], line) for line in lines):
+            yield f"/etc/{want['file']}: no line of the form {want['line']}"
+
+
+def _no_etc(it: Known, wanted: list[Mapping[str, str]]) -> Iterator[str]:
+    for want in wanted:
+        for line in _lines(it, want["file"]) or ():
+            if re.fullmatch(want["line"], line):
+                yield f"/etc/{want['file']}: {line}"
+
+
+def _tree(it: Known, want: Mapping[str, Any]) -> Iterator[str]:
+    found = known(it.machine.trees).get(want["path"])
+    if found is None:
+        raise MissingError(Unknown(f"{want['path']} is not there"))
+    for stat in found:
+        most = want.get("directories" if stat.directory else "files")
+        if most is not None and stat.mode & ~int(most, 8):
+            yield f"{stat}, more than {most}"
+        elif stat.uid != want.get("owner", stat.uid) or stat.gid != want.get("group", stat.gid):
+            yield str(stat)
+
+
+def _unique(it: Known, _wanted: bool) -> Iterator[str]:
+    names: dict[int, str] = {}
+    for user in known(it.machine.users):
+        # Several sources may name one user.
+        if names.get(user.uid, user.name) != user.name:
+            yield f"{user.name} and {names[user.uid]} have the number {user.uid}"
+        names.setdefault(user.uid, user.name)
+
+
+def _locked(it: Known, names: list[str]) -> Iterator[str]:
+    for user in known(it.machine.users):
+        if user.name in names and user.password != "locked":  # noqa: S105 - a kind of password
+            yield f"{user.name} is not locked"
+
+
+def _methods(it: Known, allowed: list[str]) -> Iterator[str]:
+    for user in known(it.machine.users):
+        if user.password == "hash" and user.method not in allowed:  # noqa: S105
+            yield f"{user.name}: hashed by {user.method}"
+
+
+KINDS: dict[str, Callable[[Known, Any], Iterable[str]]] = {
+    "checks": _checks,
+    "nothing": _nothing,
+    "audit": _audit,
+    "watch": _watch,
+    "execute": _execute,
+    "sshd": _sshd,
+    "parameter": _parameter,
+    "unit": _unit,
+    "no_units": _no_units,
+    "program": _program,
+    "no_program": _no_program,
+    "no_interfaces": _no_interfaces,
+    "etc": _etc,
+    "no_etc": _no_etc,
+    "tree": _tree,
+    "unique": _unique,
+    "locked": _locked,
+    "methods": _methods,
+}
+"""What speaks for or against a rule, by the key of its data."""
