@@ -28,7 +28,11 @@ let
     paranoid.enable = true;
     paranoid.amnesia.size = "2G";
     paranoid.boot.firmware = "uefi";
+    # The image brings them.
+    paranoid.access.keysOnDisk = [ "root" ];
     system.stateVersion = "26.05";
+    # Minutes less, and some MiB more.
+    paranoid.images.installer.isoImage.squashfsCompression = "zstd -Xcompression-level 3";
     paranoid.images.installer.paranoid.image = {
       sshKeys = [ key ];
       answers.countdown = 3;

@@ -72,9 +72,15 @@ in
   # Debian's kernel is configured otherwise: it has not every driver that nixpkgs' has.
   boot.initrd.allowMissingModules = lib.mkDefault true;
 
-  # It has not SQUASHFS_CHOICE_DECOMP_BY_MOUNT either, for which nixpkgs says threads=multi.
+  # It has not SQUASHFS_CHOICE_DECOMP_BY_MOUNT either, for which nixpkgs says threads=multi. To force
+  # the options is to lose what neededForBoot adds to them.
   fileSystems = lib.optionalAttrs (options ? isoImage || options ? netboot) {
-    "/nix/.ro-store" = lib.mkImageMediaOverride { options = lib.mkForce [ "loop" ]; };
+    "/nix/.ro-store" = lib.mkImageMediaOverride {
+      options = lib.mkForce [
+        "loop"
+        "x-initrd.mount"
+      ];
+    };
   };
 
   boot.initrd.systemd.contents = lib.mapAttrs (_: source: { inherit source; }) early;
