@@ -1,16 +1,7 @@
 # What every machine of the lab has beside the configuration under test: a network that QEMU gives,
 # a serial line to see both menus and both stages, and a user to watch the map of ids with.
-{ lib, ... }:
 {
-  # A fixed address: Debian's dhcpcd wants a user that NixOS has not, and dies in its sandbox.
-  networking.useDHCP = lib.mkForce false;
-  networking.useNetworkd = true;
-  systemd.network.networks."10-lab" = {
-    matchConfig.Type = "ether";
-    address = [ "10.0.2.15/24" ];
-  };
-  systemd.network.wait-online.enable = false;
-  services.resolved.enable = false;
+  imports = [ ./network.nix ];
 
   boot.kernelParams = [ "console=ttyS0,115200n8" ];
   boot.loader.grub.extraConfig = ''

@@ -31,6 +31,7 @@ let
     # The image brings them.
     paranoid.access.keysOnDisk = [ "root" ];
     system.stateVersion = "26.05";
+    paranoid.images.installer.imports = [ ./network.nix ];
     # Minutes less, and some MiB more.
     paranoid.images.installer.isoImage.squashfsCompression = "zstd -Xcompression-level 3";
     paranoid.images.installer.paranoid.image = {

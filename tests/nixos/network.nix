@@ -1,0 +1,13 @@
+# A fixed address in QEMU's network: Debian's dhcpcd wants a user that NixOS has not, dies in its
+# sandbox, and is started again for ever.
+{ lib, ... }:
+{
+  networking.useDHCP = lib.mkForce false;
+  networking.useNetworkd = true;
+  systemd.network.networks."10-lab" = {
+    matchConfig.Type = "ether";
+    address = [ "10.0.2.15/24" ];
+  };
+  systemd.network.wait-online.enable = false;
+  services.resolved.enable = false;
+}
