@@ -29,7 +29,6 @@ LAYOUTS: dict[str, Callable[[Order, Path], None]] = {
     "rust": source.rust,
     "shell": special.shell,
     "scripts": special.scripts,
-    "syslinux": special.syslinux,
     "systemd": special.systemd,
 }
 

@@ -120,15 +120,6 @@ def kernel(order: Order, tree: Path) -> None:
     run("depmod", "-b", target.parents[1], modules.name)
 
 
-def syslinux(order: Order, tree: Path) -> None:
-    """Loaders beside their modules in one directory."""
-    lay(order, tree)
-    target = order.out / "share/syslinux"
-    for folder in (order.out / "lib/ISOLINUX", target / "modules/bios"):
-        for path in list(folder.glob("*.*")):
-            shutil.move(path, target / path.name)
-
-
 def perl(order: Order, tree: Path) -> None:
     """Perl, told where its modules are: Debian's directories are compiled into it."""
     lay(order, tree)
