@@ -32,9 +32,16 @@ job=/sys/firmware/qemu_fw_cfg/by_name/opt/paranoid/job/raw
 OUT=$out sh -c ". $job" > $out/job-output 2>&1
 echo $? > $out/job-exit-code
 
+# QEMU announces its ports some time after the driver is there; nothing tells of the last one.
 port=
-for name in /sys/class/virtio-ports/*/name; do
-  [ "$(cat "$name")" = paranoid.results ] && port=/dev/$(basename "$(dirname "$name")")
+tries=30
+while [ -z "$port" ] && [ $tries -gt 0 ]; do
+  for name in /sys/class/virtio-ports/*/name; do
+    [ -e "$name" ] && [ "$(cat "$name")" = paranoid.results ] &&
+      port=/dev/$(basename "$(dirname "$name")")
+  done
+  tries=$((tries - 1))
+  [ -n "$port" ] || sleep 1
 done
 if [ -n "$port" ]; then
   tar -c -C $out -f - . > "$port"
