@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat as stats
+from collections.abc import Callable
 from pathlib import Path
 
 from paranoid_install import policy
@@ -61,26 +62,34 @@ def key_files(tree: Tree) -> tuple[KeyFile, ...]:
 
 def loose(tree: Tree) -> tuple[Stat, ...] | Unknown:
     """What everybody may write to on the persist root, sticky directories and links aside."""
-    found = []
-    over = limit(SEARCH)
-    tops = [top for top in _SEARCHED if tree.exists(top)]
-    if not tops:
-        return Unknown(f"{', '.join(_SEARCHED)}: not there; is the disk mounted?")
-    try:
-        for top in tops:
-            for path, stat in walk(tree.real(top), over):
-                kind = stats.S_ISREG(stat.st_mode) or stats.S_ISDIR(stat.st_mode)
-                if kind and stat.st_mode & 0o002 and not stat.st_mode & stats.S_ISVTX:
-                    found.append(of(path, stat))
-    except SearchCutError:
-        if not found:
-            return Unknown(f"too many files to look through in {SEARCH} s")
-    return tuple(found)
+
+    def found(_path: str, stat: os.stat_result) -> bool:
+        kind = stats.S_ISREG(stat.st_mode) or stats.S_ISDIR(stat.st_mode)
+        return kind and bool(stat.st_mode & 0o002) and not stat.st_mode & stats.S_ISVTX
+
+    chosen = _search(tree, found)
+    if isinstance(chosen, Unknown):
+        return chosen
+    return tuple(of(path, stat) for path, stat in chosen)
 
 
 def capable(tree: Tree) -> tuple[str, ...] | Unknown:
     """Files on the persist root that give capabilities to whoever starts them."""
-    found = []
+
+    def found(path: str, stat: os.stat_result) -> bool:
+        return stats.S_ISREG(stat.st_mode) and _CAPABILITY in _attributes(path)
+
+    chosen = _search(tree, found)
+    if isinstance(chosen, Unknown):
+        return chosen
+    return tuple(path for path, _ in chosen)
+
+
+def _search(
+    tree: Tree, wanted: Callable[[str, os.stat_result], bool]
+) -> list[tuple[str, os.stat_result]] | Unknown:
+    """What is wanted below the persist root; a search that was cut knows only what it found."""
+    chosen: list[tuple[str, os.stat_result]] = []
     over = limit(SEARCH)
     tops = [top for top in _SEARCHED if tree.exists(top)]
     if not tops:
@@ -88,12 +97,12 @@ def capable(tree: Tree) -> tuple[str, ...] | Unknown:
     try:
         for top in tops:
             for path, stat in walk(tree.real(top), over):
-                if stats.S_ISREG(stat.st_mode) and _CAPABILITY in _attributes(path):
-                    found.append(path)
+                if wanted(path, stat):
+                    chosen.append((path, stat))
     except SearchCutError:
-        if not found:
+        if not chosen:
             return Unknown(f"too many files to look through in {SEARCH} s")
-    return tuple(found)
+    return chosen
 
 
 def _attributes(path: str) -> list[str]:

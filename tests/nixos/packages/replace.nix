@@ -50,7 +50,6 @@ let
     name: entry: attrs:
     frame (entry.amend or "") attrs
     // {
-      inherit name;
       entry = entry // {
         inherit name;
       };
@@ -109,7 +108,7 @@ let
       entry = table.${name} or null;
     in
     if entry != null && !(entry ? keep) then
-      mkDerivation (removeAttrs (laidOut name entry attrs) [ "name" ] // lib.optionalAttrs (!(attrs ? pname)) { inherit (attrs) name; })
+      mkDerivation (laidOut name entry attrs)
     else if entry == null && compiled attrs then
       mkDerivation (unlisted name attrs)
     else

@@ -9,7 +9,6 @@
   config,
   overlays,
   ...
-
 }:
 
 assert crossSystem.system == localSystem.system;
@@ -48,7 +47,15 @@ let
     mkDerivation = makeDerivation bare;
   };
 
-  withDebian = arguments: generic (common // arguments // { mkDerivationFromStdenv = stdenv: replace stdenv (makeDerivation stdenv); });
+  withDebian =
+    arguments:
+    generic (
+      common
+      // arguments
+      // {
+        mkDerivationFromStdenv = stdenv: replace stdenv (makeDerivation stdenv);
+      }
+    );
 in
 [
   (
