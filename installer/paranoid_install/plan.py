@@ -39,7 +39,7 @@ from paranoid_install.actions import (
     WriteRecord,
     as_data,
 )
-from paranoid_install.actions.programs import copy_tree, copy_with_modes
+from paranoid_install.actions.programs import copy_tree
 from paranoid_install.configuration import Host, configuration
 from paranoid_install.journal import Value
 from paranoid_install.layout import LOOP, SYSTEM, partition_path
@@ -253,11 +253,11 @@ class _Build:
             PatchHardware(f"{directory}/hardware-configuration.nix", patch),
         ]
         if spec.config:
-            actions += [self._unchanged(spec.config), *copy_with_modes(spec.config, directory)]
+            actions += [self._unchanged(spec.config), *copy_tree(spec.config, directory)]
         elif not spec.flake:
             for source, place in ((self._found.modules, ""), (POLICY, "/policy")):
                 target = f"{directory}/paranoid{place}"
-                actions += [self._unchanged(source), copy_tree(source, target)]
+                actions += [self._unchanged(source), *copy_tree(source, target)]
             actions.append(WriteFile(f"{directory}/configuration.nix", self._configuration()))
         return (*actions, self._sync())
 

@@ -204,6 +204,10 @@ def make_bench(directory: Path, modules: Path = TOP / "nix") -> Iterator[Bench]:
     modules = directory / "modules"
     shutil.copytree(TOP / "nix", modules)
     (modules / "impermanence").mkdir(exist_ok=True)
+    script = modules / "impermanence/create-directories.bash"
+    script.write_text("#!/usr/bin/env bash\n")
+    # As in a store.
+    script.chmod(0o555)
     (directory / "fakes").mkdir()
     bench = Bench(directory / "disk.img", root, directory / "fakes", modules)
     yield bench

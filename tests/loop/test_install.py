@@ -111,6 +111,9 @@ def test_the_configuration_is_ready_to_be_rebuilt_from(installed: Outcome, opene
     assert "./hardware-configuration.nix" in (nixos / "configuration.nix").read_text()
     for part in ("default.nix", "policy/layout.toml", "lib/policy.nix", "impermanence"):
         assert (nixos / "paranoid" / part).exists(), part
+    # Activation starts it as a program: without the bit nothing persists.
+    script = nixos / "paranoid/impermanence/create-directories.bash"
+    assert oct(script.stat().st_mode & 0o7777) == "0o755"
     for file in nixos.rglob("*.nix"):
         subprocess.run(["nix-instantiate", "--parse", file], check=True, stdout=subprocess.DEVNULL)
 

@@ -75,9 +75,36 @@ let
 in
 {
   inherit (toplevels [ ]) bios uefi;
+  # As the installer writes it on an image file, with what nixos-generate-config found: all that
+  # Debian's files have to be laid out for, so that a build in Nix's sandbox has it.
+  written =
+    (import (nixpkgs + "/nixos/lib/eval-config.nix") {
+      system = null;
+      modules = [
+        outputs.nixosModules.default
+        {
+          fileSystems."/boot" = {
+            device = "/dev/disk/by-label/boot";
+            fsType = "ext4";
+          };
+          hardware.enableAllHardware = true;
+          hardware.enableRedistributableFirmware = true;
+          networking.hostName = "paranoid";
+          nixpkgs.hostPlatform = "x86_64-linux";
+          paranoid.access.keysOnDisk = [ "root" ];
+          paranoid.amnesia.size = "2G";
+          paranoid.boot.device = "nodev";
+          paranoid.boot.firmware = "bios";
+          paranoid.enable = true;
+          paranoid.nix.buildOnMachine = true;
+          system.stateVersion = "26.05";
+        }
+      ];
+    }).config.system.build.toplevel;
   changed = toplevels [ changed ];
   iso = images.paranoid-iso;
   netboot = images.paranoid-netboot;
   meeka = outputs.nixosConfigurations.meeka.config.system.build.toplevel;
   live = outputs.packages.x86_64-linux.iso;
+  installer = outputs.packages.x86_64-linux.paranoid-install;
 }

@@ -85,14 +85,18 @@ def test_the_whole_plan_word_for_word(name: str, firmware: Firmware) -> None:
     found = machine_found(disk, firmware, memory=None)
     done = [" ".join(argv) for argv in commands(make(request(), found))]
     copies = [line for line in done if line.startswith("cp ")]
-    assert [line for line in done if line not in copies] == [
+    chmods = [line for line in done if line.startswith("chmod ")]
+    assert chmods == [
+        f"chmod --recursive u+rwX,go-w,a-st /mnt/etc/nixos/paranoid{place}"
+        for place in ("", "/policy")
+    ]
+    assert [line for line in done if line not in copies + chmods] == [
         line for line in expected if line != "PYTHON-COPIES"
     ]
     assert copies[0] == (
-        "cp --recursive --no-preserve=mode,ownership --no-target-directory "
-        "/modules /mnt/etc/nixos/paranoid"
+        "cp --recursive --preserve=mode --no-target-directory /modules/. /mnt/etc/nixos/paranoid"
     )
-    assert copies[1].endswith("policy /mnt/etc/nixos/paranoid/policy")
+    assert copies[1].endswith("policy/. /mnt/etc/nixos/paranoid/policy")
 
 
 def test_the_steps_are_the_article_s_in_order() -> None:

@@ -62,14 +62,12 @@ class Leave(Plain):
         machine.runner.run(*self.argv)
 
 
-def copy_tree(source: str, target: str) -> Run:
-    """Copy a directory; what comes from a store is read-only and must not stay so."""
-    options = ("--recursive", "--no-preserve=mode,ownership", "--no-target-directory")
-    return Run(("cp", *options, source, target))
+def copy_tree(source: str, target: str) -> tuple[Run, ...]:
+    """Copy a directory with its modes: what impermanence runs has to stay executable.
 
-
-def copy_with_modes(source: str, target: str) -> tuple[Run, ...]:
-    """Copy a directory with its modes, but for what others may write and what runs as its owner."""
+    What comes from a store is read-only and does not stay so; what others may write, and what runs
+    as its owner, is neither.
+    """
     options = ("--recursive", "--preserve=mode", "--no-target-directory")
     return (
         Run(("cp", *options, f"{source}/.", target)),

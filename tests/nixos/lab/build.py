@@ -70,7 +70,8 @@ def build(place: Place, attribute: str, logs: Path) -> Built:
     if missing:
         raise LabError(f"packages.toml has no row for {', '.join(missing)} (wanted by {attribute})")
     logs.mkdir(parents=True, exist_ok=True)
-    [path] = place.root.run(
+    # Python packages have a second output, with the wheel.
+    path, *_ = place.root.run(
         "nix-store", "--realise", derivation,
         "--add-root", str(_links(place) / attribute),
         log=logs / f"build-{attribute}.log",
