@@ -33,6 +33,10 @@ in
           paranoid.boot.firmware = lib.mkForce firmware;
           paranoid.boot.device = lib.mkForce "nodev";
           fileSystems = byLabel firmware;
+          # Without it the first stage has no driver for most disks of virtual machines.
+          hardware.enableAllHardware = lib.mkDefault true;
+          # It would bring all firmware, too: the host says whether it wants that.
+          hardware.enableRedistributableFirmware = lib.mkOverride 90 config.hardware.enableRedistributableFirmware;
         }
       ];
     }).config;

@@ -19,11 +19,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from paranoid_install.errors import CommandFailed
+from paranoid_install.telling import is_progress, telling
 
 SECONDS = 120.0
 """Time limit of a command that names no other."""
 
 TAIL_LINES = 20
+_KEPT_LINES = 10 * TAIL_LINES
+"""Of these the telling ones are chosen: a failure of Nix ends in a long list of consequences."""
 _PR_SET_CHILD_SUBREAPER = 36
 _GRACE = 5.0
 """Seconds between SIGTERM and SIGKILL for a program that has to be ended."""
@@ -164,7 +167,7 @@ class ShRunner:
         if program is None:
             raise CommandFailed(shown, "this program is missing; install it and try again", None)
 
-        tail: deque[str] = deque(maxlen=TAIL_LINES)
+        tail: deque[str] = deque(maxlen=_KEPT_LINES)
         stdout = _Output(tail, secret, on_line, keep=True)
         stderr = _Output(tail, secret, on_line, keep=False)
         start = time.monotonic()
@@ -177,14 +180,15 @@ class ShRunner:
         stderr.close()
         self._log(f"$ {shlex.join(shown)}  # {_ending(code)} after {seconds:.3f} s")
         if code not in ok:
-            for line in tail:
+            last = tuple(telling(tail)[-TAIL_LINES:])
+            for line in last:
                 self._log(f"  {line}")
             problem = (
                 f"stopped after {timeout:.0f} s without an end"
                 if code is None
                 else (f"exit code {code}" if code >= 0 else f"ended by {_signal(-code)}")
             )
-            raise CommandFailed(shown, problem, code, tuple(tail))
+            raise CommandFailed(shown, problem, code, last)
         return Result(argv, code if code is not None else 0, stdout.text, seconds)
 
 
@@ -230,7 +234,8 @@ class _Output:
     def _line(self, raw: bytes) -> None:
         line = _blank(raw.decode(errors="replace"), self._secret).rstrip()
         if line:
-            self._tail.append(line)
+            if not is_progress(line):
+                self._tail.append(line)
             if self._on_line is not None:
                 self._on_line(line)
 

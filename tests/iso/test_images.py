@@ -216,6 +216,8 @@ def raw(evaluate: Evaluate) -> Any:
         fired = builtins.filter (a: !a.assertion) installer.assertions;
         boot = host.fileSystems."/boot".device;
         device = host.boot.loader.grub.devices;
+        drivers = host.boot.initrd.availableKernelModules;
+        firmware = host.hardware.enableRedistributableFirmware;
         script = image.buildCommand;
         inherit (outputs.nixosConfigurations.meeka.config) warnings;
       }
@@ -244,6 +246,13 @@ def test_a_system_for_an_unknown_disk_finds_it_by_label(raw: Any) -> None:
     # meeka's own configuration names the UUIDs of its disk, and the disk.
     assert raw["boot"] == "/dev/disk/by-label/boot"
     assert raw["device"] == ["nodev"]
+    assert {"ahci", "nvme", "sd_mod", "virtio_blk", "virtio_pci", "virtio_scsi"} <= set(
+        raw["drivers"]
+    )
+
+
+def test_drivers_for_every_disk_bring_no_firmware_that_the_host_does_not_want(raw: Any) -> None:
+    assert raw["firmware"] is False
 
 
 def test_a_medium_of_a_host_carries_it_for_both_kinds_of_firmware(evaluate: Evaluate) -> None:
