@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 
 _PROGRESS = re.compile(
-    r"(copying|building|querying|downloading|fetching|substituting) (path )?'.*|structuredAttrs is enabled"
+    r"(copying|building|querying|downloading|fetching|substituting) (path )?'.*"
+    r"|structuredAttrs is enabled"
 )
 """Nix says these of all that goes on beside the failure (nix-build without -Q)."""
 
