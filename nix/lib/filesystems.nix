@@ -34,7 +34,9 @@ in
     ${layout.boot.mountPoint} = {
       device = byLabel layout.boot.label;
       inherit (boot) fsType;
-      options = layout.boot.options ++ boot.options;
+      # A damaged ESP must not end in an emergency shell that nobody may enter: the system runs
+      # without it.
+      options = layout.boot.options ++ boot.options ++ [ "nofail" ];
       neededForBoot = false;
     };
     ${layout.nix.mountPoint} = {

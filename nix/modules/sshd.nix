@@ -101,6 +101,13 @@ in
       lib.mkAfter "Refused by ssh after failed logins? Log in here: systemctl reload sshd"
     );
 
+    # It is the way in: systemd must not give up on it after five failures within seconds, as it
+    # does by itself, for whatever was in its way may pass.
+    systemd.services.sshd = {
+      unitConfig.StartLimitIntervalSec = lib.mkDefault 0;
+      serviceConfig.RestartSec = lib.mkDefault 5;
+    };
+
     services.openssh = {
       enable = true;
       ports = lib.mkDefault [ policy.sshd.port ];

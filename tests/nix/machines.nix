@@ -201,6 +201,7 @@ in
           "janitor"
           "nginx"
           "user-runtime-dir@"
+          "sshd"
           "suid-sgid-wrappers"
           "paranoid-antivirus"
         ] (name: config.systemd.units."${name}.service".text);

@@ -223,6 +223,10 @@ class TestMeeka:
     def test_huge_pages_are_no_way_around(self, meeka: Any) -> None:
         assert "Options=noexec,nosuid,nodev" in meeka["hugepages"]
 
+    def test_systemd_never_gives_up_on_the_ssh_daemon(self, meeka: Any) -> None:
+        unit = meeka["units"]["sshd"].splitlines()
+        assert {"StartLimitIntervalSec=0", "Restart=always", "RestartSec=5"} <= set(unit)
+
     def test_sshd_means_what_the_policy_says(
         self, meeka: Any, program: Program, tmp_path: Path
     ) -> None:

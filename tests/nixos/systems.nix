@@ -15,7 +15,6 @@ let
       modules = [
         outputs.nixosModules.default
         outputs.nixosModules.images
-        ./machine.nix
         { nixpkgs.hostPlatform = "x86_64-linux"; }
       ]
       ++ modules;
@@ -31,7 +30,6 @@ let
     # The image brings them.
     paranoid.access.keysOnDisk = [ "root" ];
     system.stateVersion = "26.05";
-    paranoid.images.installer.imports = [ ./network.nix ];
     # Minutes less, and some MiB more.
     paranoid.images.installer.isoImage.squashfsCompression = "zstd -Xcompression-level 3";
     paranoid.images.installer.paranoid.image = {

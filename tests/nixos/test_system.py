@@ -1,6 +1,8 @@
-"""A real NixOS: installed by the real image, booted by its own boot loader, observed, rebuilt.
+"""A real NixOS: installed, booted by its own boot loader, observed, rebuilt.
 
-The observations are those that the stand-in has to stand, and some that only NixOS can.
+For BIOS the installer runs on this machine and evaluates and builds what it writes, with no
+configuration but its own; for UEFI the image installs by itself what is baked into it. The
+observations are those that the stand-in has to stand, and some that only NixOS can.
 """
 
 from __future__ import annotations
@@ -10,9 +12,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests.nixos.lab import native
 from tests.nixos.lab.build import Built, Place
 from tests.vm.conftest import LOGS
 from tests.vm.observations import *  # noqa: F403 # the tests
@@ -38,7 +42,10 @@ FINDINGS: dict[str, tuple[str, str]] = {}
 """Checks of `verify` that do not pass: their status, and why."""
 
 
-@pytest.fixture(scope="module", params=["bios", "uefi"])
+@pytest.fixture(
+    scope="module",
+    params=["evaluated bios", "image uefi", pytest.param("image bios", marks=pytest.mark.full)],
+)
 def scene(
     request: pytest.FixtureRequest,
     place: Place,
@@ -46,19 +53,17 @@ def scene(
     accelerator: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Scene]:
-    firmware: str = request.param
-    logs = LOGS / f"nixos-{firmware}"
+    how, firmware = request.param.split()
+    logs = LOGS / f"nixos-{how}-{firmware}"
     shutil.rmtree(logs, ignore_errors=True)
-    disk = Disk(blank_disk(tmp_path_factory.mktemp("nixos") / "disk.raw", DISK_MIB), "target")
-    [image] = built("iso").outside.glob("iso/*.iso")
-    medium = Disk(image, "medium", "cd", read_only=True)
-    qemu.attend(
-        Machine((disk, medium), accelerator, firmware, memory_mib=2048),
-        logs / "install",
-        INSTALL_SECONDS,
-    )
+    scratch = tmp_path_factory.mktemp("nixos")
+    scratch.chmod(0o755)
+    if how == "evaluated":
+        disk, said = evaluated(place, built, scratch)
+    else:
+        disk = Disk(blank_disk(scratch / "disk.raw", DISK_MIB), "target")
+        said = by_image(built("iso"), disk, accelerator, firmware, logs / "install")
     machine = Machine((disk,), accelerator, firmware, memory_mib=1024)
-    said = qemu.console(logs / "install")
     boots = 2 if request.config.getoption("--full") else 1
     failed_before = request.session.testsfailed
     with on_stage(machine, logs, place.key, said, boots) as scene:
@@ -66,6 +71,26 @@ def scene(
     disk.image.unlink()
     if request.session.testsfailed == failed_before:
         shutil.rmtree(logs)
+
+
+def evaluated(place: Place, built: Callable[[str], Built], scratch: Path) -> tuple[Disk, str]:
+    """An image file that the installer made on this machine, and what it said."""
+    built("written")
+    said = native.install(
+        place, built("installer"), scratch,
+        "--disk", "disk.img", "--image-size", f"{DISK_MIB}M", "--tmpfs-size", "2G",
+        "--firmware", "bios", "--ssh-key", f"{place.key}.pub",
+    )  # fmt: skip
+    return Disk(scratch / "disk.img", "target"), said
+
+
+def by_image(iso: Built, disk: Disk, accelerator: str, firmware: str, logs: Path) -> str:
+    """What the ISO said while it installed by itself."""
+    [image] = iso.outside.glob("iso/*.iso")
+    medium = Disk(image, "medium", "cd", read_only=True)
+    machine = Machine((disk, medium), accelerator, firmware, memory_mib=2048)
+    qemu.attend(machine, logs, INSTALL_SECONDS)
+    return qemu.console(logs)
 
 
 def test_the_message_bus_lives(machine: Running) -> None:

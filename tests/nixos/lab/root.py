@@ -24,6 +24,10 @@ substituters =
 """Unprivileged builders and the sandbox are off: what lays packages out is Debian's own."""
 
 
+APART = ("--unshare-pid", "--proc", "/proc", "--dev", "/dev")
+"""A builder sees no process and no device of this machine."""
+
+
 @dataclass(frozen=True)
 class Root:
     """`tree` is made once; `nix` is its /nix, which grows with every build.
@@ -57,13 +61,12 @@ class Root:
         """Where a store path lies outside."""
         return self.nix / path.removeprefix("/nix/")
 
-    def argv(self, *argv: str) -> list[str]:
-        """What `run` runs."""
+    def argv(self, *argv: str, mounts: tuple[str, ...] = APART) -> list[str]:
+        """What `run` runs; `mounts` are bwrap's options for what is beside the tree and /nix."""
         return [
-            "bwrap", "--unshare-pid", "--die-with-parent", "--clearenv", "--cap-add", "ALL",
+            "bwrap", "--die-with-parent", "--clearenv", "--cap-add", "ALL",
             "--bind", str(self.tree), "/", "--bind", str(self.nix), "/nix",
-            "--proc", "/proc", "--dev", "/dev",
-            "--perms", "1777", "--tmpfs", "/tmp", "--tmpfs", "/run",
+            "--perms", "1777", "--tmpfs", "/tmp", "--tmpfs", "/run", *mounts,
             *(word for path in self.shared for word in ("--bind", str(path), str(path))),
             "--ro-bind", "/etc/resolv.conf", "/etc/resolv.conf",
             "--setenv", "HOME", "/root", "--setenv", "LC_ALL", "C.UTF-8",

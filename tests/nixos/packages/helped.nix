@@ -69,6 +69,11 @@ let
   ] directories;
 in
 {
+  imports = [
+    ./network.nix
+    ./watched.nix
+  ];
+
   # Debian's kernel is configured otherwise: it has not every driver that nixpkgs' has.
   boot.initrd.allowMissingModules = lib.mkDefault true;
 
@@ -82,6 +87,9 @@ in
       ];
     };
   };
+
+  # Compiled into Debian's sshd, where its processes without privileges live.
+  systemd.tmpfiles.rules = lib.mkIf config.services.openssh.enable [ "d /run/sshd 0755" ];
 
   boot.initrd.systemd.contents = lib.mapAttrs (_: source: { inherit source; }) early;
 

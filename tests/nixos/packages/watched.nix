@@ -1,8 +1,6 @@
-# What every machine of the lab has beside the configuration under test: a network that QEMU gives,
-# a serial line to see both menus and both stages, and a user to watch the map of ids with.
+# What every machine of the lab has beside the configuration under test: a serial line to see both
+# menus and both stages, and a user to watch the map of ids with.
 {
-  imports = [ ./network.nix ];
-
   boot.kernelParams = [ "console=ttyS0,115200n8" ];
   boot.loader.grub.extraConfig = ''
     serial --unit=0 --speed=115200

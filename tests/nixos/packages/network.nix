@@ -10,4 +10,6 @@
   };
   systemd.network.wait-online.enable = false;
   services.resolved.enable = false;
+  # Debian's resolvconf looks for an init system that it knows.
+  networking.resolvconf.enable = false;
 }
