@@ -8,6 +8,9 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+# It has no tests of its own, and its assertions are to say what they saw.
+pytest.register_assert_rewrite("tests.vm.observations")
+
 # Loaded machines make single cases slow; a deadline would make the tests fail by chance.
 settings.register_profile("quick", max_examples=60, deadline=None)
 settings.register_profile("thorough", max_examples=2000, deadline=None)

@@ -13,12 +13,20 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 _INSIDE = "NIXOS_ENTER_REEXEC"
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        # The real one's refusals are on standard output.
+        print(f"{self.prog}: {message}", flush=True)
+        raise SystemExit(1)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="nixos-enter", allow_abbrev=False)
+    parser = _Parser(prog="nixos-enter", allow_abbrev=False)
     parser.add_argument("--root", default="/mnt")
     parser.add_argument("--system", default="/nix/var/nix/profiles/system")
     parser.add_argument("-c", "--command")

@@ -344,4 +344,4 @@ def _write(path: Path, text: str) -> None:
 
 def _die(message: str) -> NoReturn:
     sys.stderr.write(f"nixos-generate-config: {message}\n")
-    raise SystemExit(1)
+    raise SystemExit(2)

@@ -71,7 +71,8 @@ def main() -> None:
     try:
         install(parse(sys.argv[1:]), os.environ)
     except InstallFailed as error:
-        sys.stderr.write(f"nixos-install: {error}\n")
+        # The real one's refusals are on standard output.
+        print(error, flush=True)
         raise SystemExit(1) from None
     except subprocess.CalledProcessError as error:
         raise SystemExit(error.returncode) from None
@@ -100,7 +101,7 @@ def parse(argv: list[str]) -> Options:
         elif word == "--verbose" or word.startswith("-v"):
             options.verbose.append(word)
         else:
-            raise InstallFailed(f"unknown option `{word}'")
+            raise InstallFailed(f"{sys.argv[0]}: unknown option `{word}'")
     return options
 
 
@@ -111,7 +112,9 @@ def check_root(root: Path) -> None:
     for path in [root.resolve(), *root.resolve().parents][:-1]:
         if path.stat().st_mode & 0o005 != 0o005:
             mode = oct(path.stat().st_mode & 0o777)[2:]
-            raise InstallFailed(f"path {path} should have permissions 755, but had {mode}")
+            raise InstallFailed(
+                f"path {path} should have permissions 755, but had permissions {mode}"
+            )
 
 
 def install(options: Options, environment: Mapping[str, str]) -> None:

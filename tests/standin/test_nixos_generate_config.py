@@ -158,7 +158,7 @@ def test_what_it_does_not_take_it_refuses(
 ) -> None:
     with pytest.raises(SystemExit) as error:
         parse(argv)
-    assert error.value.code == 1
+    assert error.value.code == 2
     assert capsys.readouterr().err.startswith("nixos-generate-config: ")
 
 

@@ -50,7 +50,7 @@ def test_a_root_that_others_cannot_search_is_refused(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     (closed / "mnt").mkdir(parents=True)
     closed.chmod(0o700)
-    with pytest.raises(InstallFailed, match="should have permissions 755, but had 700"):
+    with pytest.raises(InstallFailed, match="should have permissions 755, but had permissions 700"):
         check_root(closed / "mnt")
 
 
@@ -116,7 +116,7 @@ def test_without_a_boot_loader_the_root_is_not_entered(root: Path, tmp_path: Pat
 def test_without_a_configuration_nothing_is_built(root: Path, tmp_path: Path) -> None:
     done, calls = run(root, tmp_path / "bin", "--no-channel-copy")
     assert done.returncode == 1
-    assert f"configuration file {root}/etc/nixos/configuration.nix doesn't exist" in done.stderr
+    assert f"configuration file {root}/etc/nixos/configuration.nix doesn't exist" in done.stdout
     assert calls == ""
 
 

@@ -34,7 +34,7 @@ def install(place: Place, installer: Built, work: Path, *arguments: str) -> str:
         place.root.argv(
             "env", f"NIX_PATH=nixpkgs={place.nixpkgs}", f"NIX_CONFIG={_NIX_CONF}",
             f"{installer.path}/bin/paranoid-install", *arguments,
-            mounts=_mounts(place, installer, work),
+            mounts=mounts(place, installer, work),
         ),
         stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=SECONDS,
     )  # fmt: skip
@@ -43,7 +43,8 @@ def install(place: Place, installer: Built, work: Path, *arguments: str) -> str:
     return done.stdout + done.stderr
 
 
-def _mounts(place: Place, installer: Built, work: Path) -> tuple[str, ...]:
+def mounts(place: Place, installer: Built, work: Path) -> tuple[str, ...]:
+    """bwrap's options: the builder's root with this machine's devices and a live system's tools."""
     grub = _grub(place, installer)
     return (
         # Nix's sandbox mounts a /proc of its own, which the kernel grants where one is seen whole.

@@ -13,6 +13,8 @@ _STDENV = "pkgs/stdenv/default.nix"
 _MODULES = "nixos/modules/module-list.nix"
 _LAB = "pkgs/stdenv/debian"
 
+_SUFFIXES = (".nix", ".py", ".toml", ".xml")
+
 _LINKED = (_STDENV, _MODULES)
 """Files of nixpkgs that are replaced: all others are the given tree's own."""
 
@@ -23,9 +25,14 @@ def build(nixpkgs: Path, pool: Path) -> Path:
     name = cache.key(str(nixpkgs), Path(__file__).read_bytes())
     tree = cache.build("nixos-tree", name, lambda work: _link(nixpkgs, work / "nixpkgs"))
     lab = tree / "nixpkgs" / _LAB
-    shutil.rmtree(lab, ignore_errors=True)
-    shutil.copytree(packages, lab)
-    shutil.copy(pool / "pool.json", lab)
+    files = sorted(path for path in packages.rglob("*") if path.suffix in _SUFFIXES)
+    state = cache.key(*(path.read_bytes() for path in [*files, pool / "pool.json"]))
+    # Left alone where it is the same: another run may be reading it.
+    if not (lab / state).exists():
+        shutil.rmtree(lab, ignore_errors=True)
+        shutil.copytree(packages, lab)
+        shutil.copy(pool / "pool.json", lab)
+        (lab / state).touch()
     return tree / "nixpkgs"
 
 

@@ -14,7 +14,7 @@ from tests.vm.vmlab import qemu
 from tests.vm.vmlab.process import LabError
 from tests.vm.vmlab.qmp import Qmp
 
-UP_SECONDS = 300
+UP_SECONDS = 600
 """Limit from power-on to the ssh daemon's greeting, under TCG on a busy machine."""
 
 _COMMAND_SECONDS = 120
