@@ -1,4 +1,4 @@
-"""The stand-ins of tests/standin beside what they stand for, on the same mounts and command lines."""
+"""The stand-ins beside what they stand for, on the same mounts and command lines."""
 
 from __future__ import annotations
 
