@@ -172,6 +172,12 @@ def changed(scene: Scene, place: Place, built: Callable[[str], Built]) -> Iterat
 class TestARebuild:
     """A changed system, switched to, and the way back."""
 
+    def test_what_a_switch_would_do_is_said_and_not_done(self, scene: Scene, changed: str) -> None:
+        done = scene.machine.ssh(f"{changed}/bin/switch-to-configuration dry-activate")
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert "beat.service" in done.stdout + done.stderr
+        assert scene.machine.run("readlink -f /run/current-system").strip() != changed
+
     def test_switching_ends_well(self, scene: Scene, changed: str) -> None:
         machine = scene.machine
         machine.run(f"nix-env --profile /nix/var/nix/profiles/system --set {changed}")
@@ -183,6 +189,10 @@ class TestARebuild:
         assert machine.run("sysctl -n net.ipv4.ip_default_ttl") == "63\n"
         assert machine.run("id -un newcomer") == "newcomer\n"
         assert machine.run("systemctl is-active beat.service") == "active\n"
+
+    def test_the_garbage_is_not_what_runs_or_has_been_booted(self, machine: Running) -> None:
+        machine.run("nix-collect-garbage")
+        machine.run("test -e /run/current-system/init && test -e /run/booted-system/init")
 
     def test_the_boot_menu_has_both_generations(self, machine: Running) -> None:
         menu = machine.run("cat /boot/grub/grub.cfg /boot/loader/entries/*.conf 2> /dev/null; true")
