@@ -49,6 +49,9 @@ def verify(
     oscal: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the profile in OSCAL, too.")
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Draw the store's sample as that run did.")
+    ] = None,
 ) -> None:
     """Check a machine against the policy. Changes nothing.
 
@@ -61,7 +64,18 @@ def verify(
     from paranoid_install.verify.command import VerifyOptions, run  # noqa: PLC0415
 
     options = VerifyOptions(
-        root, fail_on, baseline, as_json, sarif, junit, html, ephemeral, profile, ckl, oscal
+        root,
+        fail_on,
+        baseline,
+        as_json,
+        sarif,
+        junit,
+        html,
+        ephemeral,
+        profile,
+        ckl,
+        oscal,
+        seed,
     )
     raise typer.Exit(run(options, ShRunner(shield=context.obj.shield, cautious=True), findings))
 

@@ -53,6 +53,7 @@ class VerifyOptions:
     profile: str = ""
     ckl: Path | None = None
     oscal: Path | None = None
+    seed: int | None = None
 
 
 def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | None = None) -> int:
@@ -71,7 +72,7 @@ def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | No
         _ephemeral(options, screen, out)
         return 0
     accepted = baseline.load(options.baseline, BY_ID) if options.baseline else ()
-    machine = gather(options.root, runner)
+    machine = gather(options.root, runner, options.seed)
     time = now()
     report = Report(
         socket.gethostname() if machine.live else machine.root,

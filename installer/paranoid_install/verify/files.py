@@ -11,8 +11,16 @@ from typing import Any
 
 from paranoid_install import policy
 from paranoid_install.mounts import MountEntry, mount_table
-from paranoid_install.verify import access_files, devices, parse, profile_files
+from paranoid_install.verify import (
+    access_files,
+    devices,
+    hardware,
+    parse,
+    profile_files,
+    search,
+)
 from paranoid_install.verify.facts import (
+    AppArmor,
     Declared,
     Loader,
     NotApplicable,
@@ -33,7 +41,6 @@ _STORE = _LAYOUT["store"]["mountPoint"]
 _PROFILE = "/nix/var/nix/profiles/system"
 _WRAPPERS = f"{policy.load('mounts')['wrappers']['path']}/bin"
 _INCLUDES = 64
-_SET_ID = stats.S_ISUID | stats.S_ISGID
 SEARCH = 0.4
 """Seconds of work that a search through directories may take; two share the interpreter."""
 
@@ -156,6 +163,16 @@ def _systemd(tree: Tree, name: str) -> dict[str, str]:
     return found
 
 
+def blocked(tree: Tree) -> frozenset[str]:
+    """Modules that modprobe.d(5) keeps from being loaded; names are with underscores."""
+    found: dict[str, str] = {}
+    for top in ("/usr/lib", "/lib", "/run", "/etc"):
+        directory = tree.etc("modprobe.d") if top == "/etc" else f"{top}/modprobe.d"
+        names = tree.names(directory) if tree.exists(directory) else ()
+        found |= {name: f"{directory}/{name}" for name in names if name.endswith(".conf")}
+    return parse.blocked_modules("\n".join(tree.text(path) for _, path in sorted(found.items())))
+
+
 def programs(tree: Tree) -> frozenset[str]:
     """What everybody finds in the system's path."""
     return frozenset(tree.names(f"{_PROFILE}/sw/bin"))
@@ -218,26 +235,6 @@ def declared_passwords(tree: Tree) -> dict[str, str]:
 def wrappers(tree: Tree) -> tuple[Stat, ...]:
     """The programs with privileges."""
     return tuple(tree.stat(f"{_WRAPPERS}/{name}") for name in tree.names(_WRAPPERS))
-
-
-def setuid(tree: Tree, live: bool) -> tuple[Stat, ...] | Unknown:
-    """Set-uid files beside the wrappers: on the volatile root and on the persist root."""
-    searched: list[str] = _OWN["files"]["searched"]
-    tops = [top for top in (*searched, *(["/"] if live else [])) if tree.exists(top)]
-    if not tops:
-        return Unknown(f"{', '.join(searched)}: not there; is the disk mounted?")
-    over = limit(SEARCH)
-    found = []
-    try:
-        for top in tops:
-            for path, stat in walk(tree.real(top), over):
-                if stats.S_ISREG(stat.st_mode) and stat.st_mode & _SET_ID:
-                    found.append(of(path, stat))
-    except SearchCutError:
-        # What was found is a finding all the same.
-        if not found:
-            return Unknown(f"too many files to look through in {SEARCH} s")
-    return tuple(found)
 
 
 def places() -> tuple[Place, ...] | Unknown:
@@ -326,6 +323,17 @@ def lockdown() -> str | NotApplicable | Unknown:
     return parse.lockdown(file.read_text())
 
 
+def apparmor() -> AppArmor | Unknown:
+    """Whether AppArmor is on, and its profiles (apparmor(7))."""
+    switch = Path("/sys/module/apparmor/parameters/enabled")
+    if not switch.exists() or switch.read_text().strip() != "Y":
+        return AppArmor(on=False)
+    profiles = Path("/sys/kernel/security/apparmor/profiles")
+    if not profiles.exists():
+        return Unknown(f"{profiles}: not there; is securityfs mounted?")
+    return parse.apparmor(profiles.read_text(errors="surrogateescape"))
+
+
 def vulnerabilities() -> dict[str, str]:
     """The processor's known weaknesses, and what the kernel does about them."""
     directory = Path("/sys/devices/system/cpu/vulnerabilities")
@@ -347,8 +355,8 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
     "secrets": secrets,
     "owners": owners,
     "key_files": access_files.key_files,
-    "loose": access_files.loose,
-    "capable": access_files.capable,
+    "allotted": search.allotted,
+    "blocked": blocked,
     "sudoers": access_files.sudoers,
     "texts": profile_files.texts,
     "uid_maps": uid_maps,
@@ -380,7 +388,10 @@ FROM_KERNEL: dict[str, Callable[[], Any]] = {
     "sysctl": sysctl,
     "modules": modules,
     "lockdown": lockdown,
-    "secure_boot": access_files.secure_boot,
+    "secure_boot": hardware.secure_boot,
+    "usb": hardware.usb,
+    "radios": hardware.radios,
+    "apparmor": apparmor,
     "vulnerabilities": vulnerabilities,
     "kernels": kernels,
 }

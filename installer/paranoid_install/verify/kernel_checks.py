@@ -99,6 +99,15 @@ def _lockdown(machine: Machine) -> Result:
     return unless([f"lockdown is {mode}"] if mode == "none" else [], f"lockdown is {mode}")
 
 
+def _apparmor(machine: Machine) -> Result:
+    found = known(machine.apparmor)
+    if not found.on:
+        return unless(["AppArmor is off"])
+    if not found.enforced:
+        return unless(["AppArmor is on, and enforces no profile"])
+    return unless(found.others, f"{found.enforced} profiles are enforced")
+
+
 def _vulnerabilities(machine: Machine) -> Result:
     return unless(
         f"{name}: {state}"
@@ -128,6 +137,9 @@ CHECKS = (
     Check("kernel.lockdown", "root cannot change the kernel", Severity.MEDIUM,
           "who is root could stay, below everything that looks for them",
           "paranoid.kernel.lockdown", _lockdown),
+    Check("kernel.apparmor", "AppArmor confines programs", Severity.LOW,
+          "a second fence behind what systemd gives each service",
+          "security.apparmor.enable", _apparmor, "R45"),
     Check("kernel.processor", "no known weakness of the processor is open", Severity.MEDIUM,
           "programs read others' memory through them", "hardware.cpu.<vendor>.updateMicrocode",
           _vulnerabilities),

@@ -9,7 +9,15 @@ from paranoid_install import policy
 from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Runner
 from paranoid_install.verify import files, parse, sshd_config
-from paranoid_install.verify.facts import Listener, NotApplicable, Piece, SshdBlock, Unknown, User
+from paranoid_install.verify.facts import (
+    Group,
+    Listener,
+    NotApplicable,
+    Piece,
+    SshdBlock,
+    Unknown,
+    User,
+)
 from paranoid_install.verify.tree import Tree
 from paranoid_install.verify.unit_checks import own
 from paranoid_install.watch import kernel
@@ -102,7 +110,7 @@ def users(runner: Runner, tree: Tree) -> tuple[User, ...] | Unknown:
     return parse.passwords(passwd, shadow, files.declared_passwords(tree))
 
 
-def groups(runner: Runner) -> dict[str, tuple[str, ...]]:
+def groups(runner: Runner) -> tuple[Group, ...]:
     """Groups and their members as the C library finds them (getent(1))."""
     return parse.groups(runner.run("getent", "group", timeout=SECONDS).stdout)
 

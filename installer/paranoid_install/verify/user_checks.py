@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, not_applicable, unless
+from paranoid_install.verify.check import Check, Result, not_applicable, searched, unless
 from paranoid_install.verify.facts import Machine, Stat, known
 from paranoid_install.verify.terms import Severity
 
@@ -60,7 +60,8 @@ def _wrappers_are_roots(machine: Machine) -> Result:
 
 
 def _no_other_setuid(machine: Machine) -> Result:
-    return unless(str(stat) for stat in known(machine.setuid))
+    search = known(machine.search)
+    return searched(map(str, search.setuid), search)
 
 
 def _few_programs(machine: Machine) -> Result:
@@ -83,15 +84,22 @@ def _hashes_are_slow(machine: Machine) -> Result:
 
 def _no_roots_by_group(machine: Machine) -> Result:
     groups = known(machine.groups)
-    return unless(
-        (
-            f"{member} is in {name}"
-            for name in _OWN["groups"]["root"]
-            for member in groups.get(name, ())
-            if member != "root"
-        ),
-        *(f"wheel: {member}" for member in groups.get("wheel", ())),
-    )
+    # A number counts, not its name: that of root, and of each group of the policy.
+    wanted = {0: "root"} | {g.gid: g.name for g in groups if g.name in _OWN["groups"]["root"]}
+
+    def problems() -> Iterator[str]:
+        for group in groups:
+            if group.gid in wanted:
+                also = "" if group.name == wanted[group.gid] else f", by the name {group.name}"
+                for member in group.members:
+                    if member != "root":
+                        yield f"{member} is in {wanted[group.gid]}{also}"
+        for user in known(machine.users):
+            if user.gid in wanted and user.uid != 0:
+                yield f"{user.name}: its group is {wanted[user.gid]}"
+
+    members = [member for group in groups if group.name == "wheel" for member in group.members]
+    return unless(problems(), *(f"wheel: {member}" for member in members))
 
 
 def _sudo_asks(machine: Machine) -> Result:
@@ -101,7 +109,8 @@ def _sudo_asks(machine: Machine) -> Result:
 
 
 def _nobody_comes_back(machine: Machine) -> Result:
-    return unless(f"{path}: has capabilities" for path in known(machine.capable))
+    search = known(machine.search)
+    return searched((f"{path}: has capabilities" for path in search.capable), search)
 
 
 CHECKS = (

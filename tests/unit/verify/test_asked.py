@@ -93,7 +93,7 @@ def test_an_empty_password_is_found_where_the_c_library_finds_it(
 
 def test_a_later_line_opens_nothing(tmp_path: Path) -> None:
     users = asked(ROOT, "root:$y$1:1::::::\nroot::1::::::\n", tmp_path)
-    assert users == (User("root", 0, "hash", method="y"),)
+    assert users == (User("root", 0, "hash", method="y", gid=0),)
 
 
 def test_an_old_hash_is_a_password() -> None:

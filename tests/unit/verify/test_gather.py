@@ -20,6 +20,7 @@ from paranoid_install.verify.check import ask
 from paranoid_install.verify.facts import (
     PIECES,
     Declared,
+    Group,
     Listener,
     Machine,
     NotApplicable,
@@ -99,7 +100,9 @@ def test_settings_of_the_kernel_are_those_that_the_disks_system_would_set(disk: 
     grouped = [f"kernel.{group['id']}" for group in policy.load("verify")["sysctl"]]
     assert all(ask(BY_ID[name], machine).status is Status.PASS for name in grouped)
     answered = [ask(check, machine).status for check in CHECKS]
-    assert sum(status in (Status.PASS, Status.FAIL) for status in answered) >= 34
+    answers = sum(status in (Status.PASS, Status.FAIL) for status in answered)
+    print(answers, len(CHECKS), [c.id for c,s in zip(CHECKS,answered) if s not in (Status.PASS, Status.FAIL)])
+    assert answers >= 34
     write(disk, f"{SYSTEM}/etc/sysctl.d/70-later.conf", "-kernel/kptr_restrict=0\n")
     assert ask(BY_ID["kernel.addresses"], gather(disk, Programs())).status is Status.FAIL
 
@@ -132,7 +135,7 @@ def test_ways_back_in_are_found_on_a_disk(disk: Path) -> None:
 
 def test_groups_are_read_as_the_c_library_prints_them() -> None:
     text = "wheel:x:1:alice,bob\ndocker:x:131:\n"
-    assert parse.groups(text) == {"wheel": ("alice", "bob"), "docker": ()}
+    assert parse.groups(text) == (Group("wheel", 1, ("alice", "bob")), Group("docker", 131))
 
 
 def test_what_only_runs_is_not_applicable_to_a_disk_and_nothing_is_started(disk: Path) -> None:
@@ -282,11 +285,11 @@ def test_a_hash_is_declared_when_it_is_that_of_the_persist_root() -> None:
     )
     shadow = "root:$y$1:1::\nalice:$y$2:1::\nguest::1::\ndaemon:!*:1::\nbob:!$y$3:1::\n"
     assert parse.passwords(passwd, shadow, {"root": "$y$1\n"}) == (
-        User("root", 0, "hash", declared=True, method="y"),
-        User("alice", 1, "hash", method="y"),
-        User("guest", 2, "empty"),
-        User("daemon", 3, "locked"),
-        User("bob", 4, "locked"),
+        User("root", 0, "hash", declared=True, method="y", gid=0),
+        User("alice", 1, "hash", method="y", gid=0),
+        User("guest", 2, "empty", gid=0),
+        User("daemon", 3, "locked", gid=0),
+        User("bob", 4, "locked", gid=0),
     )
 
 
