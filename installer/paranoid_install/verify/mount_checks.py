@@ -14,6 +14,7 @@ from paranoid_install.verify.terms import Severity
 _LAYOUT = policy.load("layout")
 _MOUNTS = policy.load("mounts")
 _OWN = policy.load("verify")["mounts"]
+_KERNEL = _OWN["kernel"]
 _STORE = _LAYOUT["store"]["mountPoint"]
 _WRAPPERS = _MOUNTS["wrappers"]["path"]
 _BUILDS = policy.load("nix")["buildDirectory"]
@@ -114,6 +115,27 @@ def _wrappers_are_read_only(machine: Machine) -> Result:
     return _is_read_only(machine, _WRAPPERS)
 
 
+def _nothing_is_masked(machine: Machine) -> Result:
+    return unless(
+        f"{_shown(entry)}: laid over it from {entry.root}"
+        for entry in effective(machine).values()
+        if _masks(entry)
+    )
+
+
+def _masks(entry: MountEntry) -> bool:
+    point = entry.mount_point
+    if point.startswith((f"{_STORE}/", f"{_WRAPPERS}/")):
+        return True
+    top = "/" + point.split("/")[1]
+    if top not in _KERNEL:
+        return False
+    # systemd lays parts of /proc and /sys over themselves, to close them to a service.
+    itself = entry.fs_type in _KERNEL[top] and entry.root == (point.removeprefix(top) or "/")
+    own = entry.fs_type in _KERNEL.get(point, ()) and entry.root == "/"
+    return not (itself or own)
+
+
 def _boot_is_closed(machine: Machine) -> Result:
     boot = effective(machine).get(_LAYOUT["boot"]["mountPoint"])
     if boot is None:
@@ -163,6 +185,9 @@ CHECKS = (
     Check("mounts.wrappers", "nobody can add set-uid programs", Severity.HIGH,
           "set-uid programs have to execute, so their directory must not be written to",
           "paranoid.noexec.enable", _wrappers_are_read_only, "R56"),
+    Check("mounts.masked", "nothing is laid over what the kernel says, or over the store",
+          Severity.CRITICAL, "a file that is mounted over another one lies to everybody who looks",
+          "fileSystems", _nothing_is_masked),
     Check("mounts.boot", "the boot file system is root's", Severity.MEDIUM,
           "kernels, and the seed of random numbers, lie there", "paranoid.amnesia.enable",
           _boot_is_closed, "R29"),

@@ -77,6 +77,7 @@ LOOSENINGS: dict[str, Loosening] = {
     "mounts.nodev": remounted("/srv", "rw,noexec,nosuid"),
     "mounts.store": remounted("/nix/store", "rw,nosuid,nodev"),
     "mounts.wrappers": remounted("/run/wrappers", "rw,nodev"),
+    "mounts.masked": more("mounts", mount("/proc/sys/kernel/kptr_restrict", "ro", "tmpfs", "/2")),
     "mounts.boot": remounted("/boot", "rw,nosuid,nodev,noexec", super_options=("rw",)),
     "mounts.swap": piece("swaps", {"/dev/vda3": "plain"}),
     "mounts.encrypted": piece("encryption", ("/dev/vda2", False)),
@@ -346,6 +347,32 @@ def test_only_one_family_that_drops_is_not_enough() -> None:
         "ip6 tcp 1-21, 23-65535 over any other interface",
         "ip6 udp 1-65535 over any other interface",
     )
+
+
+@pytest.mark.parametrize(
+    ("entry", "masks"),
+    [
+        (mount("/proc/sys", "ro", "proc", "/sys"), False),
+        (mount("/sys/kernel/security", "rw", "securityfs"), False),
+        (mount("/sys/fs/cgroup", "rw", "cgroup2"), False),
+        (mount("/proc/sys/kernel/kptr_restrict", "rw", "proc", "/sys/kernel/yama/ptrace_scope"),
+         True),
+        (mount("/proc/cmdline", "ro", "ext4", "/run/over"), True),
+        (mount("/proc", "rw", "tmpfs"), True),
+        (mount("/sys", "ro", "overlay"), True),
+        (mount("/sys/kernel/security", "rw", "tmpfs"), True),
+        (mount("/sys/class/rfkill", "rw", "sysfs", "/class/leds"), True),
+        (mount("/sys/firmware/efi/efivars", "rw", "bpf"), True),
+        (mount("/nix/store/x-openssh/bin/sshd", "ro", "tmpfs", "/sshd"), True),
+        (mount("/run/wrappers/bin", "ro,nosuid,nodev,noexec", "tmpfs"), True),
+        (mount("/systemd", "ro", "tmpfs"), False),
+    ],
+)  # fmt: skip
+def test_what_hides_the_kernels_word_is_told_from_what_belongs_there(
+    entry: Any, masks: bool
+) -> None:
+    found = ask(BY_ID["mounts.masked"], more("mounts", entry)(paranoid()))
+    assert (found.status is Status.FAIL) == masks, found.evidence
 
 
 def test_a_machine_that_only_swaps_to_ciphers_passes() -> None:
