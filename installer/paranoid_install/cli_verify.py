@@ -41,7 +41,7 @@ def verify(
         Path | None, typer.Option(metavar="FILE", help="Write a report in HTML, too.")
     ] = None,
     profile: Annotated[
-        str, typer.Option(metavar="NAME", help="Answer the rules of a profile instead: stig.")
+        str, typer.Option(metavar="NAME", help="Answer the rules of stig, anssi or cis instead.")
     ] = "",
     ckl: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the profile as a checklist, too.")

@@ -21,8 +21,7 @@ class Result:
 class Check:
     """One question to a machine.
 
-    `id` never changes once released. `reference` is a rule of ANSSI-BP-028 v2.0 or empty;
-    `option` is the NixOS option that mends a failure.
+    `id` never changes once released. `option` is the NixOS option that mends a failure.
     """
 
     id: str
@@ -31,7 +30,6 @@ class Check:
     why: str
     option: str
     function: Callable[[Machine], Result]
-    reference: str = ""
 
 
 def passed(*evidence: str) -> Result:

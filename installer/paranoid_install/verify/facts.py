@@ -130,6 +130,8 @@ class Group:
 class Search:
     """What a walk over the disk met; `uids` and `gids` are owners, each with a file of theirs.
 
+    `drops` are directories where everybody may write, and remove what is others'.
+
     `cut`: it had to end before all was seen. `persist`: whether the persist root was there; what
     is not about privileges is looked for on it alone.
     """
@@ -141,6 +143,7 @@ class Search:
     gids: Mapping[int, str] = field(default_factory=dict)
     cut: bool = False
     persist: bool = True
+    drops: tuple[Stat, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -204,7 +207,9 @@ class Machine:
     """Everything that checks may look at; a piece that nobody gathered is unknown.
 
     `sysctl` has each key of the policy, Unknown where the kernel has or shows none. Ages are in
-    seconds since the system profile, or ClamAV's signatures, were last changed. `texts` and `trees`
+    seconds since the system profile, or ClamAV's signatures, were last changed; `support` is the
+    time in seconds for which the release still gets fixes, `loginuid` whether the number of a
+    login is fixed. `texts` and `trees`
     are what profiles ask about: files of /etc, and directories with what is in them; None for
     what is not there. `allotted` are the numbers of users and groups that NixOS gave away.
     """
@@ -246,6 +251,7 @@ class Machine:
     programs: Piece[frozenset[str]] = _PIECE
     audit: Piece[Status] = _PIECE
     audit_rules: Piece[tuple[str, ...]] = _PIECE
+    loginuid: Piece[bool] = _PIECE
     sysctl: Piece[Mapping[str, Piece[str]]] = _PIECE
     parameters: Piece[tuple[str, ...]] = _PIECE
     modules: Piece[frozenset[str]] = _PIECE
@@ -263,6 +269,7 @@ class Machine:
     clock: Piece[Mapping[str, str]] = _PIECE
     system_age: Piece[float] = _PIECE
     signatures_age: Piece[float] = _PIECE
+    support: Piece[float] = _PIECE
 
 
 PIECES = tuple(f.name for f in fields(Machine) if f.name not in ("root", "live"))

@@ -12,7 +12,7 @@ from typing import Any
 
 from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Runner
-from paranoid_install.verify import files, programs
+from paranoid_install.verify import files, kernel_files, programs
 from paranoid_install.verify.facts import PIECES, Machine, NotApplicable, Unknown
 from paranoid_install.verify.files import FROM_KERNEL, FROM_LIVE_TREE, FROM_TREE
 from paranoid_install.verify.search import search
@@ -51,7 +51,7 @@ def gather(root: Path, runner: Runner, seed: int | None = None) -> Machine:
     from_tree = FROM_TREE | FROM_LIVE_TREE if live else FROM_TREE
     tasks |= {name: _reading(read, root) for name, read in from_tree.items()}
     if not live:
-        tasks["sysctl"] = _reading(files.configured, root)
+        tasks["sysctl"] = _reading(kernel_files.configured, root)
     tasks["parameters"] = lambda: files.parameters(Tree(root, limit(SECONDS)), live)
     drawn = secrets.randbits(_SEED) if seed is None else seed
     tasks["sample"] = lambda: sample(Tree(root, limit(SECONDS)), live, drawn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from paranoid_install.verify.report import Finding, Report, printable
+from paranoid_install.verify.rules import rules_of
 from paranoid_install.verify.terms import Severity, Status
 
 _STYLE = """
@@ -95,7 +96,10 @@ def _row(finding: Finding) -> str:
     if finding.status is Status.NOT_APPLICABLE:
         style = "na"
     found = _list(finding.evidence)
-    reference = f" (ANSSI-BP-028 {escape(check.reference)})" if check.reference else ""
+    rules = "; ".join(
+        f"{name.upper()} {', '.join(ids)}" for name, ids in rules_of(check.id).items()
+    )
+    reference = f"<br><small>{escape(rules)}</small>" if rules else ""
     return (
         f'<tr><td class="{style}">{answer}{note}</td><td>{check.severity}</td>'
         f"<td><strong>{escape(check.title)}</strong><br><code>{escape(check.id)}</code><br>"

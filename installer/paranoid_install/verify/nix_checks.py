@@ -49,10 +49,10 @@ def _no_channels(machine: Machine) -> Result:
 CHECKS = (
     Check("nix.allowed-users", "only administrators talk to the Nix daemon", Severity.HIGH,
           "the daemon builds and runs what it is told to", "paranoid.nix.administrators",
-          _allowed, "R64"),
+          _allowed),
     Check("nix.trusted-users", "only administrators are trusted by the Nix daemon",
           Severity.CRITICAL, "a trusted user can become root", "paranoid.nix.administrators",
-          _trusted, "R64"),
+          _trusted),
     Check("nix.settings", "builds are confined, and signatures required", Severity.HIGH,
           "an unsigned path is somebody else's program", "paranoid.nix.enable", _settings),
     Check("nix.channels", "there are no channels", Severity.MEDIUM,

@@ -18,6 +18,7 @@ from paranoid_install.verify.facts import (
     Unknown,
     User,
 )
+from paranoid_install.verify.loginuid import fixed
 from paranoid_install.verify.tree import Tree
 from paranoid_install.verify.unit_checks import own
 from paranoid_install.watch import kernel
@@ -121,6 +122,11 @@ def audit(_runner: Runner) -> kernel.Status | Unknown:
     return found or Unknown("the kernel does not tell its audit state (is this root?)")
 
 
+def loginuid(_runner: Runner) -> bool | Unknown:
+    """Whether the number of a login is fixed, over netlink."""
+    return fixed(SECONDS)
+
+
 def audit_rules(runner: Runner) -> tuple[str, ...]:
     """The rules that are loaded (auditctl(8), -l: list)."""
     return parse.audit_rules(runner.run("auditctl", "-l", timeout=SECONDS).stdout)
@@ -163,6 +169,7 @@ FROM_PROGRAMS: dict[str, Callable[[Runner], Any]] = {
     "listeners": listeners,
     "audit": audit,
     "audit_rules": audit_rules,
+    "loginuid": loginuid,
     "units": units,
     "tailscale": tailscale,
     "clock": clock,

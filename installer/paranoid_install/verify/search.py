@@ -21,7 +21,8 @@ _MAPS = policy.load("verify")["files"]["uidMaps"]
 def search(tree: Tree, live: bool) -> Search | Unknown:
     """What lies on the persist root and, while the machine runs, on the volatile root.
 
-    On the volatile root set-uid files and capabilities count alone: the rest of it is made anew.
+    On the volatile root set-uid files, capabilities and directories without a sticky bit count
+    alone: the rest of it is made anew.
     """
     persistent = [top for top in _SEARCHED if tree.exists(top)]
     if not persistent and not live:
@@ -48,6 +49,7 @@ class _Seen:
         self._setuid: list[Stat] = []
         self._capable: list[str] = []
         self._loose: list[Stat] = []
+        self._drops: list[Stat] = []
         self._uids: dict[int, str] = {}
         self._gids: dict[int, str] = {}
 
@@ -58,6 +60,9 @@ class _Seen:
             if _CAPABILITY in _attributes(path):
                 self._capable.append(path)
 
+        elif stats.S_ISDIR(stat.st_mode) and _is_everybodys(stat):
+            self._drops.append(of(path, stat))
+
     def owned(self, path: str, stat: os.stat_result) -> None:
         self._uids.setdefault(stat.st_uid, path)
         self._gids.setdefault(stat.st_gid, path)
@@ -67,7 +72,7 @@ class _Seen:
     def found(self, *, persist: bool) -> Search:
         return Search(
             tuple(self._setuid), tuple(self._capable), tuple(self._loose),
-            self._uids, self._gids, self.cut, persist,
+            self._uids, self._gids, self.cut, persist, tuple(self._drops),
         )  # fmt: skip
 
 

@@ -133,19 +133,19 @@ def _grouped(group: Mapping[str, Any]) -> Check:
         return _settings(machine, group["keys"])
 
     return Check(f"ssh.{group['id']}", group["title"], Severity(group["severity"]), group["why"],
-                 "paranoid.sshd.enable", function, "R79")  # fmt: skip
+                 "paranoid.sshd.enable", function)  # fmt: skip
 
 
 CHECKS = (
     *(_grouped(group) for group in policy.load("verify")["sshd"]),
     Check("ssh.authorized-keys", "keys are read from root's files alone", Severity.HIGH,
           "who becomes a user could add a key of their own, and come back",
-          "paranoid.sshd.enable", _keys_of_users, "R79"),
+          "paranoid.sshd.enable", _keys_of_users),
     Check("ssh.host-keys", "sshd uses the keys that persist", Severity.HIGH,
           "keys on the volatile root are new at each boot", "paranoid.sshd.enable", _host_keys),
     Check("ssh.keys", "keys are root's to write, and strong", Severity.HIGH,
           "who can write to such a file lets in whom they like", "paranoid.sshd.enable",
-          _key_files, "R79"),
+          _key_files),
     Check("ssh.sftp", "no file transfer by ssh", Severity.LOW,
-          "a second service behind the same door", "paranoid.sshd.sftp", _sftp, "R79"),
+          "a second service behind the same door", "paranoid.sshd.sftp", _sftp),
 )  # fmt: skip

@@ -109,31 +109,37 @@ def _updated(machine: Machine) -> Result:
     return unless([text] if age > _DAYS else [], text)
 
 
+def _supported(machine: Machine) -> Result:
+    days = known(machine.support) / 86400
+    ended = [f"the release got its last fixes {-days:.0f} days ago"] if days <= 0 else []
+    return unless(ended, f"for {days:.0f} more days")
+
+
 CHECKS = (
     Check("logs.journal", "the journal is kept, bounded and sealed", Severity.MEDIUM,
-          "a journal in memory is gone after a boot", "paranoid.logs.enable", _journal, "R71"),
+          "a journal in memory is gone after a boot", "paranoid.logs.enable", _journal),
     Check("logs.sent", "logs leave the machine", Severity.HIGH,
-          "who becomes root can erase what is on it", "paranoid.logs.shipper", _logs_leave, "R71"),
+          "who becomes root can erase what is on it", "paranoid.logs.shipper", _logs_leave),
     Check("logs.sealed", "both sides of the log transport prove who they are", Severity.HIGH,
           "anybody on the way could take the logs, or feed false ones",
-          "paranoid.logs.trustedCertificateFile", _logs_are_sealed, "R71"),
+          "paranoid.logs.trustedCertificateFile", _logs_are_sealed),
     Check("logs.heartbeat", "silence of the logs is told from peace", Severity.LOW,
-          "a collector cannot miss what it never expected", "paranoid.logs.enable", _heartbeat,
-          "R71"),
+          "a collector cannot miss what it never expected", "paranoid.logs.enable", _heartbeat),
     Check("boot.editor", "the boot menu cannot be edited", Severity.HIGH,
-          "init=/bin/sh at the console makes anybody root", "paranoid.boot.passwordFile", _editor,
-          "R5"),
+          "init=/bin/sh at the console makes anybody root", "paranoid.boot.passwordFile", _editor),
     Check("boot.break-glass", "there is an entry for the day nobody gets in", Severity.MEDIUM,
           "a locked-out owner has the disk wiped", "paranoid.breakglass.enable", _break_glass),
     Check("boot.secure", "the firmware starts what is signed alone", Severity.LOW,
           "who reaches the disk could put another kernel on it", "boot.lanzaboote.enable",
-          _starts_signed, "R3"),
+          _starts_signed),
     Check("boot.kernel", "the running kernel is the installed one", Severity.LOW,
           "a mended hole is open until the next boot", "system.autoUpgrade.allowReboot",
-          _kernel_is_current, "R61"),
+          _kernel_is_current),
     Check("time.clock", "the clock is right", Severity.MEDIUM,
           "certificates, and the order of logs on several machines, hang on it",
           "services.timesyncd.enable", _clock),
     Check("time.updates", "the system is not old", Severity.MEDIUM,
-          "holes are mended upstream every week", "system.autoUpgrade.enable", _updated, "R61"),
+          "holes are mended upstream every week", "system.autoUpgrade.enable", _updated),
+    Check("time.supported", "the release still gets fixes", Severity.HIGH,
+          "a hole that is found tomorrow stays open", "system.autoUpgrade.enable", _supported),
 )  # fmt: skip

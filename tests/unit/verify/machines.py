@@ -196,6 +196,7 @@ def paranoid() -> Machine:
         programs=frozenset({"bash", "nix"}),
         audit=Status(2, 812, 8192, 0, 0),
         audit_rules=audit_rules(),
+        loginuid=True,
         sysctl=SYSCTL,
         parameters=tuple(
             item["name"] + (f"={item['value']}" if "value" in item else "")
@@ -229,6 +230,7 @@ def paranoid() -> Machine:
         clock={"NTPSynchronized": "yes"},
         system_age=86400.0,
         signatures_age=3600.0,
+        support=90 * 86400.0,
     )
 
 

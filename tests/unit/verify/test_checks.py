@@ -29,6 +29,7 @@ from paranoid_install.verify.facts import (
 )
 from paranoid_install.verify.kernel_checks import KEYS, MODULES_DISABLED, USER_NAMESPACES
 from paranoid_install.verify.registry import BY_ID, CHECKS
+from paranoid_install.verify.rules import rules_of
 from paranoid_install.verify.terms import Status
 from paranoid_install.watch.kernel import Status as Audit
 from tests.unit.verify.machines import (
@@ -158,6 +159,7 @@ LOOSENINGS: dict[str, Loosening] = {
     "boot.break-glass": piece("loader", Loader("systemd-boot", "editor no\n", ("nixos-1.conf",))),
     "boot.kernel": piece("kernels", ("/nix/store/a-linux/bzImage", "/nix/store/b-linux/bzImage")),
     "time.clock": piece("clock", {"NTPSynchronized": "no"}),
+    "time.supported": piece("support", -86400.0),
     "time.updates": piece("system_age", 400 * 86400.0),
 }  # fmt: skip
 
@@ -189,6 +191,10 @@ def test_a_check_without_its_facts_is_unknown(check: Check) -> None:
     assert ask(check, Machine()).status is Status.UNKNOWN
 
 
+ASIDE = ("declared", "texts", "allotted", "blocked", "loginuid")
+"""Pieces that profiles alone ask for, or that a check needs only without others."""
+
+
 @pytest.mark.parametrize("name", PIECES)
 def test_no_check_fails_for_want_of_a_fact(name: str) -> None:
     # Nor does one pass that has just asked for it: some check has to change its answer.
@@ -199,7 +205,7 @@ def test_no_check_fails_for_want_of_a_fact(name: str) -> None:
         machine = piece(name, missing)(paranoid())
         answers = {check.id: ask(check, machine) for check in CHECKS}
         assert not [i for i, result in answers.items() if result.status is Status.FAIL]
-        if name not in ("declared", "texts", "allotted", "blocked"):
+        if name not in ASIDE:
             told = [r.evidence for r in answers.values() if r.status is answer]
             assert (missing.reason,) in told
 
@@ -530,12 +536,16 @@ def test_the_policy_groups_each_kernel_setting_once() -> None:
     assert sorted(grouped) == sorted(item["key"] for item in policy.load("sysctl")["setting"])
 
 
+def _rules(check: str) -> str:
+    return "; ".join(f"{p.upper()} {', '.join(ids)}" for p, ids in rules_of(check).items())
+
+
 def test_the_documentation_lists_each_check_as_it_is() -> None:
     text = (Path(__file__).parents[3] / "docs/verify.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ") and ". " not in line[:9]]
     listed = [row for row in rows if "." in row.split(" ")[1]]
     assert listed == [
-        f"| {c.id} | {c.severity} | {c.title} | {c.reference} | `{c.option}` |" for c in CHECKS
+        f"| {c.id} | {c.severity} | {c.title} | {_rules(c.id)} | `{c.option}` |" for c in CHECKS
     ]
 
 

@@ -6,13 +6,23 @@ import os
 import shutil
 import socket
 import sqlite3
+import struct
 import subprocess
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from paranoid_install.store import nar
-from paranoid_install.verify import hardware, parse, search, store_sample
+from paranoid_install.verify import (
+    files,
+    hardware,
+    loginuid,
+    parse,
+    profile_files,
+    search,
+    store_sample,
+)
 from paranoid_install.verify.check import ask
 from paranoid_install.verify.facts import AppArmor, NotApplicable, Sample, Search, Unknown, Usb
 from paranoid_install.verify.gather import gather
@@ -54,6 +64,7 @@ def test_what_everybody_may_write_to_is_met_whatever_kind_it_is(tmp_path: Path) 
     with socket.socket(socket.AF_UNIX) as one:
         one.bind(str(tmp_path / PERSIST / "socket"))
         (tmp_path / PERSIST / "socket").chmod(0o666)
+    assert under(tmp_path, met(tmp_path).drops) == ["hole"]
     assert under(tmp_path, met(tmp_path).loose) == ["hole", "srv/open", "srv/pipe",
                                                      "srv/sticky-file"]  # fmt: skip
 
@@ -318,3 +329,63 @@ def test_a_module_is_blocked_by_a_command_that_loads_nothing(tmp_path: Path) -> 
     machine = gather(tmp_path, Programs())
     assert machine.blocked == frozenset({"usb_storage", "uas"})
     assert ask(BY_ID["devices.usb"], machine).status is Status.PASS
+
+
+@pytest.mark.parametrize(("ends", "days"), [("2999-01-01", 350_000), ("2020-06-30", -2000)])
+def test_the_end_of_a_releases_support_is_its_last_day(
+    tmp_path: Path, ends: str, days: int
+) -> None:
+    write(tmp_path, "etc/os-release", f'ID=nixos\nSUPPORT_END="{ends}"\n')
+    found = files.support(Tree(tmp_path))
+    assert isinstance(found, float)
+    assert (found / 86400 > days) == (days > 0)
+    write(tmp_path, "etc/os-release", "ID=nixos\n")
+    assert isinstance(files.support(Tree(tmp_path)), Unknown)
+
+
+def test_a_release_is_supported_on_the_day_itself(tmp_path: Path) -> None:
+    today = datetime.now(UTC).date()
+    for shift, positive in ((0, True), (-1, False)):
+        write(tmp_path, "etc/os-release", f"SUPPORT_END={today + timedelta(days=shift)}\n")
+        found = files.support(Tree(tmp_path))
+        assert isinstance(found, float)
+        assert (found > 0) == positive
+
+
+def _message(kind: int, on: int, locked: int) -> bytes:
+    return struct.pack("=IHHII4I", 32, kind, 0, 1, 0, 1, 3, on, locked)
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (_message(1019, 2, 2), True),
+        # On, but anybody with the right could switch it off.
+        (_message(1019, 2, 0), False),
+        (_message(1019, 0, 2), False),
+        (_message(1019, 1, 1), False),
+        (_message(1000, 2, 2), None),
+        (b"", None),
+        (_message(1019, 2, 2)[:30], None),
+    ],
+)
+def test_the_number_of_a_login_is_fixed_when_that_is_locked_too(
+    data: bytes, says: bool | None
+) -> None:
+    assert loginuid.answer(data) is says
+
+
+def test_of_a_link_what_it_leads_to_has_an_owner_and_a_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(profile_files, "tree_names", lambda: frozenset({"/etc/audit", "/etc/no"}))
+    write(tmp_path, "nix/store/x-auditd.conf", mode=0o444)
+    write(tmp_path, "nix/store/x-audit/plain", mode=0o640)
+    (tmp_path / "nix/store/x-audit/auditd.conf").symlink_to("/nix/store/x-auditd.conf")
+    (tmp_path / "nix/store/x-audit/gone").symlink_to("/nowhere")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/audit").symlink_to("/nix/store/x-audit")
+    found = profile_files.trees(Tree(tmp_path))
+    assert found["/etc/no"] is None
+    modes = {s.path: oct(s.mode) for s in found["/etc/audit"] or () if not s.directory}
+    assert modes == {"/etc/audit/plain": "0o640", "/etc/audit/auditd.conf": "0o444"}
