@@ -66,6 +66,8 @@ LACKING = {
     "devices.wireless": ("n/a", "no radio"),
     "kernel.apparmor": ("fail", "no profile is loaded"),
     "users.sudoers": ("n/a", "no sudo"),
+    "users.pam": ("fail", "Debian's common-auth ends with pam_permit"),
+    "time.supported": ("unknown", "Debian's os-release has no end of support"),
     "vpn.tailscale": ("n/a", "no private network is configured"),
     "vpn.wireguard": ("n/a", "no private network is configured"),
     "persistence.secrets": ("n/a", "no password file was asked for"),

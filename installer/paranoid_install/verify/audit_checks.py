@@ -14,6 +14,8 @@ from paranoid_install.verify.terms import Severity
 
 _AUDIT = policy.load("audit")
 _LOCKED = 2
+_DAEMON = "auditd.service"
+_READERS = (_DAEMON, "systemd-journald-audit.socket")
 _LOG = "/var/log/audit"
 _UNSET = ("unset", "4294967295")
 _FIELD = re.compile(r"([A-Za-z0-9_]+)(!=|<=|>=|&=|[=<>&])(.*)")
@@ -36,7 +38,9 @@ def _none_lost(machine: Machine) -> Result:
     status = known(machine.audit)
     if not status.enabled:
         return not_applicable("auditing is off")
-    return unless([f"{status.lost} records lost since boot"] if status.lost else [])
+    lost = [f"{status.lost} records lost since boot"] if status.lost else []
+    dropped = [f"more than {status.rate} records a second are dropped"] if status.rate else []
+    return unless([*lost, *dropped])
 
 
 def _backlog(machine: Machine) -> Result:
@@ -50,9 +54,13 @@ def _backlog(machine: Machine) -> Result:
 
 def _somebody_reads(machine: Machine) -> Result:
     units = known(machine.units)
-    readers = ("auditd.service", "systemd-journald-audit.socket")
-    active = [u for u in readers if units.get(u, {}).get("ActiveState") == "active"]
-    return unless([] if active else ["neither auditd nor the journal takes records"], *active)
+    active = [u for u in _READERS if units.get(u, {}).get("ActiveState") == "active"]
+    if not active:
+        return unless(["neither auditd nor the journal takes records"])
+    # The journal listens beside a daemon; a daemon is known to the kernel by its number.
+    if active == [_DAEMON] and not known(machine.audit).pid:
+        return unless([f"{_DAEMON} is active, but the kernel knows of no audit daemon"])
+    return unless([], *active)
 
 
 @dataclass(frozen=True)

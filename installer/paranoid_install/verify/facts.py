@@ -184,10 +184,14 @@ class Sample:
 
 @dataclass(frozen=True)
 class KeyFile:
-    """A file of authorized keys; `kinds` are those of its keys, `?` for a line without one."""
+    """A file of authorized keys; `kinds` are those of its keys, `?` for a line without one.
+
+    `above` are directories on the way to it that others than root may change.
+    """
 
     stat: Stat
     kinds: tuple[str, ...]
+    above: tuple[Stat, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -238,6 +242,7 @@ class Machine:
     users: Piece[tuple[User, ...]] = _PIECE
     groups: Piece[tuple[Group, ...]] = _PIECE
     sudoers: Piece[tuple[str, ...]] = _PIECE
+    pam: Piece[Mapping[str, tuple[str, ...]]] = _PIECE
     key_files: Piece[tuple[KeyFile, ...]] = _PIECE
     search: Piece[Search] = _PIECE
     allotted: Piece[tuple[frozenset[int], frozenset[int]]] = _PIECE

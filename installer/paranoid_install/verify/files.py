@@ -40,6 +40,7 @@ _STORE = _LAYOUT["store"]["mountPoint"]
 _PROFILE = "/nix/var/nix/profiles/system"
 _WRAPPERS = f"{policy.load('mounts')['wrappers']['path']}/bin"
 _INCLUDES = 64
+_ROOTS_NIX = "/root/.config/nix/nix.conf"
 SEARCH = 0.4
 """Seconds of work that a search through directories may take; two share the interpreter."""
 
@@ -47,7 +48,11 @@ SEARCH = 0.4
 def nix_conf(tree: Tree) -> dict[str, str]:
     """nix.conf(5) with what it includes."""
     found: dict[str, str] = {}
-    _read_nix(tree, tree.etc("nix/nix.conf"), found, [0])
+    read = [0]
+    _read_nix(tree, tree.etc("nix/nix.conf"), found, read)
+    # The daemon is root's, and reads root's own settings after the machine's.
+    if tree.exists(_ROOTS_NIX):
+        _read_nix(tree, _ROOTS_NIX, found, read)
     return found
 
 
@@ -94,16 +99,16 @@ def host_keys(tree: Tree) -> tuple[Stat, ...]:
 
 
 def secrets(tree: Tree) -> tuple[Stat, ...]:
-    """The secrets of the policy that are there, directories with what is in them."""
-    found = []
-    for name in _OWN["files"]["secrets"]:
-        path = _PERSIST + name
-        if tree.exists(path):
-            stat = tree.stat(path)
-            found.append(stat)
-            if stat.directory:
-                found += [tree.stat(f"{path}/{file}") for file in tree.names(path)]
-    return tuple(found)
+    """The secrets of the policy that are there, directories with all that is in them."""
+    over = limit(SEARCH)
+    return tuple(
+        of(path, stat)
+        for name in _OWN["files"]["secrets"]
+        if tree.exists(_PERSIST + name)
+        for path, stat in walk(tree.real(_PERSIST + name), over)
+        # A link has no mode of its own.
+        if not stats.S_ISLNK(stat.st_mode)
+    )
 
 
 def owners(tree: Tree) -> tuple[Stat, ...]:
@@ -292,6 +297,7 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
     "allotted": search.allotted,
     "blocked": blocked,
     "sudoers": access_files.sudoers,
+    "pam": access_files.pam,
     "texts": profile_files.texts,
     "uid_maps": uid_maps,
     "journald": journald,

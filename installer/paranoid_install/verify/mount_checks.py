@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from paranoid_install import policy
 from paranoid_install.mounts import MountEntry, visible
@@ -69,9 +69,37 @@ def _root_has_room(machine: Machine) -> Result:
 def _nothing_new_executes(machine: Machine) -> Result:
     # The store is judged by itself, wrappers too; builds are given their place on purpose.
     apart = (_STORE, _WRAPPERS, _BUILDS)
-    return unless(
-        _shown(e) for e in executing_of(known(machine.mounts)) if e.mount_point not in apart
-    )
+    table = visible(known(machine.mounts))
+
+    def problems() -> Iterator[str]:
+        yield from (_shown(e) for e in executing_of(table.values()) if e.mount_point not in apart)
+        for entry in table.values():
+            if "ro" in entry.options and "noexec" not in entry.options:
+                elsewhere = _written_by(entry, table)
+                if elsewhere:
+                    yield f"{_shown(entry)}: can be written to by {elsewhere}"
+
+    return unless(problems())
+
+
+def _written_by(entry: MountEntry, table: Mapping[str, MountEntry]) -> str:
+    """Where what is read-only at one mount point can be written to by another; or nothing."""
+    for other in table.values():
+        if other.device_number != entry.device_number or not is_writable(other):
+            continue
+        here, there = entry.root.rstrip("/"), other.root.rstrip("/")
+        if f"{there}/".startswith(f"{here}/"):
+            return other.mount_point
+        if here.startswith(f"{there}/"):
+            path = other.mount_point.rstrip("/") + here.removeprefix(there)
+            over = max((p for p in table if _is_below(path, p)), key=len)
+            if over == other.mount_point:
+                return path
+    return ""
+
+
+def _is_below(path: str, point: str) -> bool:
+    return path == point or path.startswith(f"{point.rstrip('/')}/")
 
 
 def _users_cannot_bring_programs(machine: Machine) -> Result:

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 
 from paranoid_install import policy
 from paranoid_install.verify.check import Check, Result, unless
-from paranoid_install.verify.facts import Machine, known
+from paranoid_install.verify.facts import Machine, MissingError, Unknown, known
 from paranoid_install.verify.terms import Severity
 
 _NIX = policy.load("nix")
+_DAEMON = "nix-daemon.service"
+# Each names settings, or another file of them (nix.conf(5), environment of Nix).
+_SETTINGS = re.compile(r"\bNIX_(?:CONFIG|CONF_DIR|USER_CONF_FILES)=")
 _DEFAULTS = policy.load("verify")["nix"]["defaults"]
 
 
 def _value(machine: Machine, key: str) -> str:
-    return known(machine.nix).get(key, _DEFAULTS[key])
+    return _conf(machine).get(key, _DEFAULTS[key])
+
+
+def _conf(machine: Machine) -> Mapping[str, str]:
+    """What nix.conf says. Raises MissingError where the daemon's environment may say otherwise."""
+    conf = known(machine.nix)
+    if machine.live:
+        said = known(machine.units).get(_DAEMON, {}).get("Environment", "")
+        if _SETTINGS.search(said):
+            raise MissingError(Unknown(f"{_DAEMON}: its environment has settings of its own"))
+    return conf
 
 
 def _beyond(machine: Machine, key: str, allowed: list[str]) -> Result:

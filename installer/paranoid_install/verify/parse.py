@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from paranoid_install.keys import line as keys
 from paranoid_install.verify.facts import AppArmor, Declared, Group, Listener, User
 
 _EXPOSURE = re.compile(r"Overall exposure level for (\S+): ([0-9.]+) ")
@@ -17,8 +18,7 @@ _MATCH = re.compile(r"checking syntax for 'Match (.*)'$")
 _MATCHED = re.compile(r"checking match for '")
 _SECOND = re.compile(r"config reprocess config len")
 _SHADOWED = ("x", "*NP*")
-# Options come first, and may hold blanks in quotes; a key begins with its own kind again.
-_KEY_KIND = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-\S+)\s+AAAA")
+_QUOTED = re.compile(r'"(?:\\"|[^"])*"')
 _DES = re.compile(r"[./0-9A-Za-z]{13}")
 _ENFORCING = ("enforce", "kill")
 _PROCESS = re.compile(r'\(\("([^"]*)"')
@@ -171,12 +171,21 @@ def groups(text: str) -> tuple[Group, ...]:
 
 
 def key_kinds(text: str) -> tuple[str, ...]:
-    """The kind of the key on each line of authorized_keys (sshd(8)); `?` where there is none."""
+    """The kind of the key on each line of authorized_keys; `?` where there is none.
+
+    One that signs for others' keys is `cert-authority`, whatever its own kind.
+    """
     found = []
     for line in text.split("\n"):
-        if line.strip() and not line.lstrip().startswith("#"):
-            match = _KEY_KIND.search(line)
-            found.append(match[1] if match else "?")
+        if keys.is_nothing(line):
+            continue
+        try:
+            key = keys.parse(line)
+        except ValueError:
+            found.append("?")
+        else:
+            said = _QUOTED.sub("", key.options).casefold().split(",")
+            found.append("cert-authority" if "cert-authority" in said else key.type)
     return tuple(found)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from paranoid_install import policy
@@ -28,6 +30,10 @@ SECONDS = 10.0
 _MOST_BLOCKS = 16
 _MOST_USERS = 16 * 1024**2
 """Characters of a list of users."""
+_LISTED = ("files", "systemd", "mymachines", "compat", "altfiles")
+_PROC = Path("/proc")
+# How sshd names itself once it listens: its command, and how many are at the door.
+_LISTENING = re.compile(r"sshd: (\S+.*?) \[listener\]")
 _CONNECTION = "user=root,host=localhost,addr=192.0.2.1,laddr=192.0.2.2,lport=22"
 _UNITS = policy.load("verify")["units"]
 _PROPERTIES = (
@@ -38,12 +44,17 @@ _PROPERTIES = (
     "DynamicUser",
     "WorkingDirectory",
     "InaccessiblePaths",
+    "Environment",
+    "FragmentPath",
+    "DropInPaths",
     *_UNITS["directives"],
 )
 
 
-def sshd(runner: Runner, tree: Tree) -> dict[str, tuple[str, ...]]:
+def sshd(runner: Runner, tree: Tree) -> dict[str, tuple[str, ...]] | Unknown:
     """The daemon's settings for everybody (sshd(8), -T: extended test mode)."""
+    if (options := _started_with()) is not None:
+        return Unknown(f"sshd was started with {options}, which sshd -T does not know")
     try:
         return parse.sshd(runner.run("sshd", "-T", timeout=SECONDS).stdout)
     except CommandFailed:
@@ -53,6 +64,21 @@ def sshd(runner: Runner, tree: Tree) -> dict[str, tuple[str, ...]]:
             raise
         argv = ("sshd", "-T", "-f", "/dev/stdin")
         return parse.sshd(runner.run(*argv, stdin=f"{head}\n", timeout=SECONDS).stdout)
+
+
+def _started_with() -> str | None:
+    """What a daemon that listens was told beside to take its usual file; None for nothing."""
+    for path in _PROC.glob("[0-9]*/cmdline"):
+        try:
+            said = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        match = _LISTENING.match(said)
+        words = match[1].split()[1:] if match else []
+        usual = [word for word in words if word not in ("-D", "-e", "-q")]
+        if usual not in ([], ["-f", "/etc/ssh/sshd_config"]):
+            return " ".join(usual)
+    return None
 
 
 def sshd_blocks(runner: Runner, tree: Tree) -> Piece[tuple[SshdBlock, ...]]:
@@ -101,6 +127,9 @@ def listeners(runner: Runner) -> tuple[Listener, ...]:
 
 def users(runner: Runner, tree: Tree) -> tuple[User, ...] | Unknown:
     """Users as the C library finds them (getent(1)), with the persist root's password files."""
+    hidden = _unlisted(tree)
+    if hidden:
+        return Unknown(f"nsswitch.conf: {', '.join(hidden)} need not list all its users")
     passwd, shadow = (
         runner.run("getent", database, timeout=SECONDS).stdout for database in ("passwd", "shadow")
     )
@@ -109,6 +138,15 @@ def users(runner: Runner, tree: Tree) -> tuple[User, ...] | Unknown:
     if max(len(passwd), len(shadow)) > _MOST_USERS:
         return Unknown("there are too many users to look at")
     return parse.passwords(passwd, shadow, files.declared_passwords(tree))
+
+
+def _unlisted(tree: Tree) -> list[str]:
+    """Sources of users that answer for a name, and may leave it out of a list (sssd.conf(5))."""
+    path = tree.etc("nsswitch.conf")
+    lines = tree.text(path).split("\n") if tree.exists(path) else []
+    said = [line.partition(":")[2] for line in lines if line.split(":")[0].strip() == "passwd"]
+    words = re.sub(r"\[[^]]*\]|#.*", " ", said[-1]).split() if said else []
+    return [word for word in words if word not in _LISTED]
 
 
 def groups(runner: Runner) -> tuple[Group, ...]:

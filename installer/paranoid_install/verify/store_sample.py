@@ -42,6 +42,9 @@ def sample(tree: Tree, live: bool, seed: int) -> Sample | Unknown:
     if not tree.exists(_DATABASE):
         return Unknown(f"{_DATABASE}: not there, so nobody knows what was put into the store")
     database = tree.real(_DATABASE)
+    if not database.is_file():
+        # Opening a pipe would wait for its other end.
+        return Unknown(f"{_DATABASE}: not a regular file")
     registered = _registered(database, limit(SECONDS))
     over = limit(SECONDS)
     chance = random.Random(seed)  # noqa: S311 - a sample, no secret

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from paranoid_install import policy
@@ -13,10 +14,15 @@ from paranoid_install.verify.terms import Severity
 _LOGS = policy.load("logs")
 _SHIPPERS = policy.load("verify")["units"]["shippers"]
 _DAYS = policy.load("verify")["ages"]["system"]
+_OPEN = policy.load("verify")["boot"]
+_STORE = policy.load("layout")["store"]["mountPoint"]
+# An empty list is none.
+_SUPERUSERS = re.compile(r"^\s*set\s+superusers=[\"']?[^\s\"'#]", re.MULTILINE)
 _ENTRY = policy.load("breakglass")["name"]
 _DEFAULTS = policy.load("verify")["journald"]["defaults"]
 # Names that journald still takes, and the forms of yes and no (systemd.syntax(7)).
 _OLD_KEYS = {"RateLimitInterval": "RateLimitIntervalSec"}
+_OFF = ("0", "no", "false", "off")
 _BOOLEANS = {"true": "yes", "on": "yes", "1": "yes", "false": "no", "off": "no"}
 
 
@@ -74,10 +80,27 @@ def _heartbeat(machine: Machine) -> Result:
 def _editor(machine: Machine) -> Result:
     loader = known(machine.loader)
     if loader.kind == "grub":
-        return passed() if "set superusers=" in loader.text else unless(["grub: no superusers"])
+        return passed() if _SUPERUSERS.search(loader.text) else unless(["grub: no superusers"])
     said = [line.split() for line in loader.text.splitlines() if line.split()[:1] == ["editor"]]
     closed = bool(said) and said[-1][1:2] in (["no"], ["0"], ["false"], ["off"])
     return unless([] if closed else ["loader.conf: no line `editor no`"])
+
+
+def _no_open_shell(machine: Machine) -> Result:
+    def problems() -> Iterator[str]:
+        for word in known(machine.parameters):
+            name, _, value = word.partition("=")
+            opened = word in _OPEN["open"] or (name in _OPEN["open"] and value not in _OFF)
+            first = name in ("init", "rdinit") and not value.startswith(f"{_STORE}/")
+            if opened or first:
+                yield f"the kernel was started with {word}"
+        if machine.live:
+            units = known(machine.units)
+            for name in _OPEN["shells"]:
+                if units.get(name, {}).get("ActiveState") == "active":
+                    yield f"{name} is active"
+
+    return unless(problems())
 
 
 def _starts_signed(machine: Machine) -> Result:
@@ -127,6 +150,9 @@ CHECKS = (
           "a collector cannot miss what it never expected", "paranoid.logs.enable", _heartbeat),
     Check("boot.editor", "the boot menu cannot be edited", Severity.HIGH,
           "init=/bin/sh at the console makes anybody root", "paranoid.boot.passwordFile", _editor),
+    Check("boot.shell", "no shell stands open, and no defence was left out", Severity.CRITICAL,
+          "a parameter of one boot gives root to whoever is at the console",
+          "boot.kernelParams", _no_open_shell),
     Check("boot.break-glass", "there is an entry for the day nobody gets in", Severity.MEDIUM,
           "a locked-out owner has the disk wiped", "paranoid.breakglass.enable", _break_glass),
     Check("boot.secure", "the firmware starts what is signed alone", Severity.LOW,

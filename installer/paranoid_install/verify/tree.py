@@ -80,6 +80,20 @@ class Tree:
         """Owner and mode of what `path` means."""
         return of(path, self.real(path).stat())
 
+    def open_above(self, path: str) -> tuple[Stat, ...]:
+        """The directories on the way to the file that `path` means which others may change.
+
+        Who can rename in one of them can put another file there; a sticky bit prevents that.
+        """
+        found = []
+        for directory in self.real(path).parents:
+            if not directory.is_relative_to(self.root):
+                break
+            stat = of(f"/{directory.relative_to(self.root)}".replace("/.", "/"), directory.stat())
+            if stat.uid != 0 or (stat.mode & 0o022 and not stat.mode & stats.S_ISVTX):
+                found.append(stat)
+        return tuple(found)
+
     def modified(self, path: str) -> float:
         """Seconds since the epoch when `path` itself was last changed; a link is not followed."""
         parent, _, name = path.rpartition("/")

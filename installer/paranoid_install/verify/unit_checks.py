@@ -95,6 +95,20 @@ def _are_not_exposed(machine: Machine) -> Result:
     return unless(problems) if problems or not absent else unknown(*absent)
 
 
+def _none_changed(machine: Machine) -> Result:
+    units = known(machine.units)
+    guarded = {*_OWN["guarded"], *_OWN["shippers"], _OWN["watch"], _OWN["antivirus"], *own(units)}
+
+    def problems() -> Iterator[str]:
+        for name in sorted(guarded & units.keys()):
+            paths = f"{units[name].get('FragmentPath', '')} {units[name].get('DropInPaths', '')}"
+            for path in paths.split():
+                if path.startswith(tuple(_OWN["runtime"])):
+                    yield f"{name}: {path}"
+
+    return unless(problems())
+
+
 def _none_failed(machine: Machine) -> Result:
     return unless(
         f"{name} has failed"
@@ -135,6 +149,9 @@ CHECKS = (
     Check("units.exposure", "services are little exposed", Severity.MEDIUM,
           "systemd's own count of what a service could still do",
           "paranoid.services.<name>.settings", _are_not_exposed),
+    Check("units.changed", "no unit that guards was changed at run time", Severity.HIGH,
+          "a drop-in of an hour ago starts a daemon with other settings, or another in its name",
+          "systemd.services.<name>", _none_changed),
     Check("units.failed", "no unit has failed", Severity.MEDIUM,
           "a measure whose unit failed is not there", "systemd.services.<name>", _none_failed),
     Check("units.watch", "the audit trail is watched", Severity.HIGH,

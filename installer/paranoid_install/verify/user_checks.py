@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from paranoid_install import policy
@@ -11,6 +12,12 @@ from paranoid_install.verify.terms import Severity
 
 _OWN = policy.load("verify")
 _SUDO = ("sudo", "sudoedit")
+_PAM = _OWN["pam"]
+_STORE = policy.load("layout")["store"]["mountPoint"] + "/"
+# What spares a password (sudoers(5)), and lines that are about nobody.
+_UNASKED = re.compile(r"NOPASSWD|!\s*authenticate|\bexempt_group\b")
+_DEFINITION = re.compile(r"Defaults(?=[\s@:!>])|(?:User|Runas|Host|Cmnd|Cmd)_Alias\s")
+_ADMINISTRATORS = re.compile(r"(?:root|%wheel)\s+[^\s,]")
 
 
 def _name(stat: Stat) -> str:
@@ -103,9 +110,39 @@ def _no_roots_by_group(machine: Machine) -> Result:
 
 
 def _sudo_asks(machine: Machine) -> Result:
-    return unless(
-        line for line in known(machine.sudoers) if "NOPASSWD" in line or "!authenticate" in line
-    )
+    def problems() -> Iterator[str]:
+        for line in known(machine.sudoers):
+            if _UNASKED.search(line):
+                yield line
+            elif not _DEFINITION.match(line) and not _ADMINISTRATORS.match(line):
+                yield f"{line}: for others than root and wheel"
+
+    return unless(problems())
+
+
+def _pam_asks(machine: Machine) -> Result:
+    def problems() -> Iterator[str]:
+        for service, lines in known(machine.pam).items():
+            for line in lines:
+                kind, control, module = _pam_line(line)
+                name = module.rpartition("/")[2]
+                deciding = name in _PAM["deciding"] and control not in _PAM["restricting"]
+                if kind == "auth" and (name in _PAM["unasked"] or deciding):
+                    yield f"{service}: {line}"
+                elif "/" in module and not (module.startswith(_STORE) and "/../" not in module):
+                    yield f"{service}: {line}: not of the store"
+
+    return unless(problems())
+
+
+def _pam_line(line: str) -> tuple[str, str, str]:
+    """The kind of a line of pam.d(5), its control, and its module or the file that it includes."""
+    kind, _, rest = " ".join(line.split()).partition(" ")
+    if kind == "@include":
+        return kind, kind, rest
+    end = "]" if rest.startswith("[") else " "
+    control, _, rest = rest.partition(end)
+    return kind.lstrip("-").lower(), control.lower(), rest.strip().partition(" ")[0]
 
 
 def _nobody_comes_back(machine: Machine) -> Result:
@@ -138,9 +175,12 @@ CHECKS = (
     Check("users.groups", "nobody is in a group that is as good as root", Severity.HIGH,
           "who can mount, read the disk or start a container as root is root",
           "users.users.<name>.extraGroups", _no_roots_by_group),
-    Check("users.sudoers", "sudo asks for a password", Severity.MEDIUM,
+    Check("users.sudoers", "sudo is for administrators, and asks for a password", Severity.MEDIUM,
           "a program that runs as an administrator would be root at once",
           "security.sudo.extraRules", _sudo_asks),
+    Check("users.pam", "PAM lets nobody in unasked", Severity.CRITICAL,
+          "one line that permits opens a login to every password",
+          "security.pam.services.<name>", _pam_asks),
     Check("users.capabilities", "no files give capabilities", Severity.HIGH,
           "one left behind is a way back in", "security.wrappers.<name>.capabilities",
           _nobody_comes_back),

@@ -180,6 +180,14 @@ def paranoid() -> Machine:
             Group("web", 990),
         ),
         sudoers=("%wheel ALL=(ALL:ALL) SETENV: ALL",),
+        pam={
+            "login": (
+                "account required /nix/store/x-linux-pam/lib/security/pam_unix.so",
+                "auth sufficient /nix/store/x-linux-pam/lib/security/pam_unix.so likeauth",
+                "auth required pam_deny.so",
+            ),
+            "su": ("auth required pam_wheel.so", "auth include login"),
+        },
         key_files=(KeyFile(Stat("/etc/ssh/authorized_keys.d/root", 0o444), ("ssh-ed25519",)),),
         search=Search(uids={0: PERSIST, 990: f"{PERSIST}/srv/web"}, gids={0: PERSIST}),
         sample=Sample(7, 900, 512 << 20, 1200, running=40, running_hashed=40),

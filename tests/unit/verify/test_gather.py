@@ -35,6 +35,7 @@ from tests.unit.verify.machines import mount, paranoid
 
 PROFILE = "nix/var/nix/profiles"
 SYSTEM = "nix/store/aaa-system"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHvQbVY0W5kqWqjJ4H2Y1x0mX3dC9n5jQ3l1v8kQyT2b a"
 
 
 class Programs:
@@ -127,7 +128,7 @@ def test_a_third_of_the_checks_are_answered_of_a_disk_that_is_not_running(disk: 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the disk's files must be root's")
 def test_ways_back_in_are_found_on_a_disk(disk: Path) -> None:
     keys = "nix/persist/etc/ssh/authorized_keys.d"
-    write(disk, f"{keys}/root", 'restrict,command="a b" ssh-ed25519 AAAAC3 x\n# note\n\n')
+    write(disk, f"{keys}/root", f'restrict,command="a b" {KEY}\n# note\n\n')
     names = ("ssh.keys", "persistence.writable", "users.capabilities", "users.sudoers")
     write(disk, "etc/sudoers", "Defaults x\n@includedir /etc/sudoers.d\n")
     write(disk, "etc/sudoers.d/10-site", "%wheel ALL=(ALL) ALL\n")
@@ -143,8 +144,8 @@ def test_ways_back_in_are_found_on_a_disk(disk: Path) -> None:
     machine = gather(disk, Programs())
     assert [ask(BY_ID[name], machine).status for name in names] == [Status.FAIL] * 4
     evidence = " ".join(ask(BY_ID["ssh.keys"], machine).evidence)
-    assert ("kind ?" in evidence, "kind ssh-dss" in evidence, "/web: mode 0666" in evidence) == (
-        True, True, True,
+    assert (evidence.count("kind ?"), "ssh-dss" in evidence, "/web: mode 0666" in evidence) == (
+        1, False, True,
     )  # fmt: skip
     (line,) = ask(BY_ID["users.capabilities"], machine).evidence
     assert line.endswith("/srv/tool: has capabilities")
@@ -483,7 +484,9 @@ def test_what_a_match_block_opens_is_found(tmp_path: Path, block: str) -> None:
     (disk / str(root)[1:]).symlink_to("/")
     runner = RealSshd(disk)
     everybody = "yes" if block.startswith("Match all") else "no"
-    assert programs.sshd(runner, Tree(disk))["passwordauthentication"] == (everybody,)
+    found = programs.sshd(runner, Tree(disk))
+    assert isinstance(found, dict), found
+    assert found["passwordauthentication"] == (everybody,)
     blocks = programs.sshd_blocks(runner, Tree(disk))
     assert isinstance(blocks, tuple), blocks
     machine = replace(paranoid(), sshd_blocks=blocks)

@@ -144,7 +144,15 @@ def test_the_page_holds_nothing_that_runs_or_loads() -> None:
     tags = Tags()
     tags.feed(page)
     assert not tags.seen & {"script", "img", "link", "iframe", "a"}
-    assert tags.attributes <= {"class", "charset", "content", "data-name", "http-equiv", "lang", "name"}
+    assert tags.attributes <= {
+        "class",
+        "charset",
+        "content",
+        "data-name",
+        "http-equiv",
+        "lang",
+        "name",
+    }
     assert "&lt;script&gt;" in page
     page.encode("utf-8")
     for check in CHECKS:

@@ -168,6 +168,7 @@ def _web(line: str) -> Loosening:
         f"mkdir -p {directory} && printf '[Service]\\n{line}\\n' > {directory}/loose.conf"
         " && systemctl daemon-reload",
         f"rm -r {directory} && systemctl daemon-reload",
+        {"units.changed": "fail"},
     )
 
 
@@ -370,6 +371,17 @@ LOOSENINGS: dict[str, Loosening] = {
         _unit("wireguard-wg0.service", *_SLEEPS) + "systemctl start wireguard-wg0",
         "systemctl stop wireguard-wg0",
     ),
+    "units.changed": Loosening(
+        "mkdir -p /run/systemd/system/systemd-journald.service.d"
+        " && printf '[Unit]\\nDescription=x\\n'"
+        " > /run/systemd/system/systemd-journald.service.d/x.conf && systemctl daemon-reload",
+        "rm -r /run/systemd/system/systemd-journald.service.d && systemctl daemon-reload",
+    ),
+    "boot.shell": Loosening(
+        _unit("debug-shell.service", *_SLEEPS) + "systemctl start debug-shell",
+        "systemctl stop debug-shell && rm /etc/systemd/system/debug-shell.service"
+        " && systemctl daemon-reload",
+    ),
     # Without a network, so that systemd's count of the exposure stays low.
     "units.users": _web("User=root\\nPrivateNetwork=yes"),
     "units.confined": _web("LockPersonality=no"),
@@ -433,6 +445,8 @@ NOT_LOOSENED: dict[str, str] = {
     "kernel.apparmor": "it fails: no profile is loaded",
     "store.integrity": "the store is read-only, and a mount over it is mounts.masked's",
     "vpn.tailscale": "there is no tailscale, and nothing but the store executes",
+    "users.pam": "it fails: Debian's common-auth ends with pam_permit",
+    "time.supported": "Debian's os-release has no SUPPORT_END",
     "time.clock": "there is no timedated, and nothing but the store executes",
 }
 """Checks that stay as they are on the test system, and why; unit tests loosen them."""
