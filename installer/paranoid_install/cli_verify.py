@@ -57,6 +57,8 @@ def verify(
 
     Exit codes: 0 no findings of the severity asked for; 8 findings; 2 the request is wrong.
     """
+    # It holds nothing that would have to be released.
+    context.obj.end_at_once()
     if context.invoked_subcommand is not None:
         return
     from paranoid_install.runner import ShRunner  # noqa: PLC0415
