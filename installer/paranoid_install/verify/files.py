@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat as stats
 import time
 from collections.abc import Callable
@@ -40,6 +41,7 @@ _STORE = _LAYOUT["store"]["mountPoint"]
 _PROFILE = "/nix/var/nix/profiles/system"
 _WRAPPERS = f"{policy.load('mounts')['wrappers']['path']}/bin"
 _INCLUDES = 64
+_RELEASE = re.compile(r"(\d\d)\.(05|11)")
 _ROOTS_NIX = "/root/.config/nix/nix.conf"
 SEARCH = 0.4
 """Seconds of work that a search through directories may take; two share the interpreter."""
@@ -210,11 +212,21 @@ def system_age(tree: Tree) -> float:
 
 
 def support(tree: Tree) -> float | Unknown:
-    """Seconds until the end of the day on which the release gets its last fixes (os-release(5))."""
-    said = parse.settings(tree.text(tree.etc("os-release"))).get("SUPPORT_END", "").strip("'\"")
-    if not said:
-        return Unknown("os-release: no SUPPORT_END")
-    return datetime.fromisoformat(said).replace(tzinfo=UTC).timestamp() + 86400 - time.time()
+    """Seconds until the end of the day on which the release gets its last fixes (os-release(5)).
+
+    NixOS does not say the day: a release of May is kept until the end of the year, one of
+    November until the end of June (NixOS RFC 80 and 85).
+    """
+    said = parse.settings(tree.text(tree.etc("os-release")))
+    words = {key: value.strip("'\"") for key, value in said.items()}
+    day = words.get("SUPPORT_END", "")
+    release = _RELEASE.fullmatch(words.get("VERSION_ID", ""))
+    if not day and release and "nixos" in (words.get("ID"), words.get("ID_LIKE")):
+        year = 2000 + int(release[1])
+        day = f"{year}-12-31" if release[2] == "05" else f"{year + 1}-06-30"
+    if not day:
+        return Unknown("os-release: neither SUPPORT_END nor a release of NixOS")
+    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() + 86400 - time.time()
 
 
 def signatures_age(tree: Tree) -> float | NotApplicable:

@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import struct
 import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -339,8 +339,22 @@ def test_the_end_of_a_releases_support_is_its_last_day(
     found = files.support(Tree(tmp_path))
     assert isinstance(found, float)
     assert (found / 86400 > days) == (days > 0)
-    write(tmp_path, "etc/os-release", "ID=nixos\n")
-    assert isinstance(files.support(Tree(tmp_path)), Unknown)
+    for text in ("ID=nixos\n", "ID=debian\nVERSION_ID=13\n", "ID=ubuntu\nVERSION_ID=25.05\n"):
+        write(tmp_path, "etc/os-release", text)
+        assert isinstance(files.support(Tree(tmp_path)), Unknown)
+
+
+@pytest.mark.parametrize(
+    ("release", "day"), [("25.05", date(2025, 12, 31)), ("26.11", date(2027, 6, 30))]
+)
+def test_a_release_of_nixos_is_kept_for_seven_months(
+    tmp_path: Path, release: str, day: date
+) -> None:
+    write(tmp_path, "etc/os-release", f'ID=nixos\nVERSION_ID="{release}"\n')
+    found = files.support(Tree(tmp_path))
+    assert isinstance(found, float)
+    end = datetime.now(UTC) + timedelta(seconds=found - 60)
+    assert end.date() == day
 
 
 def test_a_release_is_supported_on_the_day_itself(tmp_path: Path) -> None:
