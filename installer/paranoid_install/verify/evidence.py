@@ -243,6 +243,15 @@ def _sysctl(it: Known, wanted: Mapping[str, list[str]]) -> Iterator[str]:
             yield f"{key} = {said}"
 
 
+def _config(it: Known, wanted: Mapping[str, str]) -> Iterator[str]:
+    built = known(it.machine.config)
+    for names, value in wanted.items():
+        # An option can have had another name.
+        said = next((built[name] for name in names.split("|") if name in built), "n")
+        if said != value:
+            yield f"CONFIG_{names.partition('|')[0]}={said}"
+
+
 def _modules(it: Known, names: list[str]) -> Iterator[str]:
     loaded = known(it.machine.modules)
     for name in (name.replace("-", "_") for name in names):
@@ -293,6 +302,7 @@ KINDS: dict[str, Callable[[Known, Any], Iterable[str]]] = {
     "sticky": _sticky,
     "sysctl": _sysctl,
     "modules": _modules,
+    "config": _config,
     "mount": _mount,
 }
 """What speaks for or against a rule, by the key of its data."""

@@ -261,6 +261,7 @@ class Machine:
     parameters: Piece[tuple[str, ...]] = _PIECE
     modules: Piece[frozenset[str]] = _PIECE
     lockdown: Piece[str] = _PIECE
+    config: Piece[Mapping[str, str]] = _PIECE
     vulnerabilities: Piece[Mapping[str, str]] = _PIECE
     coredump: Piece[Mapping[str, str]] = _PIECE
     units: Piece[Mapping[str, Mapping[str, str]]] = _PIECE

@@ -341,6 +341,7 @@ FROM_KERNEL: dict[str, Callable[[], Any]] = {
     "sysctl": kernel_files.sysctl,
     "modules": kernel_files.modules,
     "lockdown": kernel_files.lockdown,
+    "config": kernel_files.config,
     "secure_boot": hardware.secure_boot,
     "usb": hardware.usb,
     "radios": hardware.radios,

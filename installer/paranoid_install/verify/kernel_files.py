@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 from paranoid_install.verify import parse
@@ -38,6 +39,15 @@ def configured(tree: Tree) -> dict[str, Piece[str]]:
                     found[key.strip().replace("/", ".")] = value.strip()
     absent = "the system on this disk does not set it"
     return {key: found.get(key, Unknown(f"{key}: {absent}")) for key in KEYS}
+
+
+def config() -> dict[str, str] | Unknown:
+    """What the running kernel was built with, where it says so (CONFIG_IKCONFIG_PROC)."""
+    file = Path("/proc/config.gz")
+    if not file.exists():
+        return Unknown(f"{file}: this kernel does not say what it was built with")
+    with gzip.open(file, "rt", encoding="utf-8") as opened:
+        return parse.kernel_config(opened.read())
 
 
 def modules() -> frozenset[str] | NotApplicable:

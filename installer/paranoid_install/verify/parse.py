@@ -226,3 +226,13 @@ def blocked_modules(text: str) -> frozenset[str]:
         for name, said in commands.items()
         if all(re.fullmatch(r"/\S*/(false|true)", command) for command in said)
     )
+
+
+def kernel_config(text: str) -> dict[str, str]:
+    """The options of a kernel's .config that are set, without CONFIG_ and quotes."""
+    lines = (line.partition("=") for line in text.split("\n"))
+    return {
+        name.removeprefix("CONFIG_"): value.strip('"')
+        for name, equals, value in lines
+        if equals and name.startswith("CONFIG_")
+    }

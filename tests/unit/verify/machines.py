@@ -212,6 +212,7 @@ def paranoid() -> Machine:
         ),
         modules=frozenset({"ext4", "tun"}),
         lockdown="integrity",
+        config={"X86_64": "y", "STRICT_KERNEL_RWX": "y", "PROC_KCORE": "y"},
         vulnerabilities={"meltdown": "Not affected", "mds": "Mitigation: Clear CPU buffers"},
         coredump={"Storage": "none"},
         units={

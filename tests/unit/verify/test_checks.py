@@ -194,7 +194,7 @@ def test_a_check_without_its_facts_is_unknown(check: Check) -> None:
     assert ask(check, Machine()).status is Status.UNKNOWN
 
 
-ASIDE = ("declared", "texts", "allotted", "blocked", "loginuid")
+ASIDE = ("declared", "texts", "allotted", "blocked", "loginuid", "config")
 """Pieces that profiles alone ask for, or that a check needs only without others."""
 
 

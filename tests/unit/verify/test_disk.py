@@ -17,6 +17,7 @@ from paranoid_install.store import nar
 from paranoid_install.verify import (
     files,
     hardware,
+    kernel_files,
     loginuid,
     parse,
     profile_files,
@@ -318,6 +319,13 @@ def test_profiles_of_apparmor_are_read_by_their_mode() -> None:
     text = "/usr/bin/man (enforce)\n1 password (complain)\nsnap (kill)\nchrome (unconfined)\n"
     assert parse.apparmor(text) == AppArmor(on=True, enforced=2, others=("1 password (complain)",))
     assert parse.apparmor("") == AppArmor(on=True)
+
+
+def test_the_kernels_configuration_is_read_as_it_was_built() -> None:
+    text = '# CONFIG_A is not set\nCONFIG_B=y\nCONFIG_C=m\nCONFIG_D="x=y"\nCONFIG_E=-1\n# text\n'
+    assert parse.kernel_config(text) == {"B": "y", "C": "m", "D": "x=y", "E": "-1"}
+    found = kernel_files.config()
+    assert isinstance(found, Unknown) or found["PROC_FS"] == "y"
 
 
 def test_a_module_is_blocked_by_a_command_that_loads_nothing(tmp_path: Path) -> None:
