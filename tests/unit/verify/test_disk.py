@@ -202,6 +202,14 @@ def test_the_seed_draws_the_same_sample_again(store: Path, monkeypatch: pytest.M
     assert first == again != other
 
 
+def test_the_seed_is_told_and_can_be_given(store: Path) -> None:
+    check = BY_ID["store.integrity"]
+    (told,) = ask(check, gather(store, Programs(), seed=5)).evidence
+    assert told.startswith(f"seed 5: {PATHS} of {PATHS} paths, ")
+    drawn_by_chance = {ask(check, gather(store, Programs())).evidence for _ in range(3)}
+    assert len(drawn_by_chance) == 3
+
+
 def test_what_runs_and_the_systems_parts_come_first(
     store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
