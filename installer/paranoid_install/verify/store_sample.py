@@ -21,7 +21,7 @@ from paranoid_install.verify.facts import Sample, Unknown
 from paranoid_install.verify.tree import SearchCutError, Tree, limit
 
 SECONDS = 1.5
-"""Seconds of work that hashing may take."""
+"""Seconds of work that reading the database and hashing may take."""
 MOST = 512 * 1024**2
 """Bytes that are hashed."""
 _STORE: str = policy.load("layout")["store"]["mountPoint"]
@@ -45,8 +45,8 @@ def sample(tree: Tree, live: bool, seed: int) -> Sample | Unknown:
     if not database.is_file():
         # Opening a pipe would wait for its other end.
         return Unknown(f"{_DATABASE}: not a regular file")
-    registered = _registered(database, limit(SECONDS))
     over = limit(SECONDS)
+    registered = _registered(database, over)
     chance = random.Random(seed)  # noqa: S311 - a sample, no secret
     store = tree.real(_STORE)
     first = sorted(_running(over) if live else ())
