@@ -41,7 +41,7 @@ def verify(
         Path | None, typer.Option(metavar="FILE", help="Write a report in HTML, too.")
     ] = None,
     profile: Annotated[
-        str, typer.Option(metavar="NAME", help="Answer the rules of a profile instead: stig.")
+        str, typer.Option(metavar="NAME", help="Answer the rules of stig, anssi or cis instead.")
     ] = "",
     ckl: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the profile as a checklist, too.")
@@ -49,11 +49,16 @@ def verify(
     oscal: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the profile in OSCAL, too.")
     ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Draw the store's sample as that run did.")
+    ] = None,
 ) -> None:
     """Check a machine against the policy. Changes nothing.
 
     Exit codes: 0 no findings of the severity asked for; 8 findings; 2 the request is wrong.
     """
+    # It holds nothing that would have to be released.
+    context.obj.end_at_once()
     if context.invoked_subcommand is not None:
         return
     from paranoid_install.runner import ShRunner  # noqa: PLC0415
@@ -61,7 +66,18 @@ def verify(
     from paranoid_install.verify.command import VerifyOptions, run  # noqa: PLC0415
 
     options = VerifyOptions(
-        root, fail_on, baseline, as_json, sarif, junit, html, ephemeral, profile, ckl, oscal
+        root,
+        fail_on,
+        baseline,
+        as_json,
+        sarif,
+        junit,
+        html,
+        ephemeral,
+        profile,
+        ckl,
+        oscal,
+        seed,
     )
     raise typer.Exit(run(options, ShRunner(shield=context.obj.shield, cautious=True), findings))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import socket
@@ -45,14 +46,16 @@ class Signals:
         self._shields = 0
         self._pending: int | None = None
         self._answered = True
+        self._holds_nothing = False
 
     @contextmanager
     def raised(self) -> Iterator[None]:
         """While inside, the first signal raises Interrupted."""
         with ExitStack() as stack:
+            # First, for it takes a while: what comes until then ends the process as it always did.
+            stack.enter_context(self._heard())
             for number in _ENDING:
                 stack.callback(signal.signal, number, signal.signal(number, self._arrive))
-            stack.enter_context(self._heard())
             yield
 
     @contextmanager
@@ -74,6 +77,14 @@ class Signals:
             number, self._pending = self._pending, None
             self.hold()
             raise Interrupted(number)
+
+    def end_at_once(self) -> None:
+        """From now on a signal ends the process there and then: for work that holds nothing.
+
+        An exception can be lost on its way: Python passes over one that is raised in a callback of
+        an import or of the garbage collector, and C code forgets one in a comparison.
+        """
+        self._holds_nothing = True
 
     def hold(self) -> None:
         """From now on signals wait for good: the run is on its way out and releases."""
@@ -117,7 +128,10 @@ class Signals:
         self._answered = True
 
     def _arrive(self, number: int, _frame: FrameType | None) -> None:
-        if self._shields:
+        if self._holds_nothing:
+            os.write(2, f"stopped by {Interrupted(number)}\n".encode())
+            os._exit(Interrupted(number).exit_code)
+        elif self._shields:
             self._pending = number
         else:
             self.hold()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from paranoid_install.verify.facts import Machine, MissingError, NotApplicable
+from paranoid_install.verify.facts import Machine, MissingError, NotApplicable, Search
 from paranoid_install.verify.terms import Severity, Status
 
 
@@ -21,8 +21,7 @@ class Result:
 class Check:
     """One question to a machine.
 
-    `id` never changes once released. `reference` is a rule of ANSSI-BP-028 v2.0 or empty;
-    `option` is the NixOS option that mends a failure.
+    `id` never changes once released. `option` is the NixOS option that mends a failure.
     """
 
     id: str
@@ -31,7 +30,6 @@ class Check:
     why: str
     option: str
     function: Callable[[Machine], Result]
-    reference: str = ""
 
 
 def passed(*evidence: str) -> Result:
@@ -48,6 +46,14 @@ def unless(problems: Iterable[str], *evidence: str) -> Result:
 def unknown(*reasons: str) -> Result:
     """The check cannot be made."""
     return Result(Status.UNKNOWN, reasons)
+
+
+def searched(problems: Iterable[str], search: Search) -> Result:
+    """As `unless`, of what a walk met; with nothing found, one that was cut cannot tell."""
+    found = tuple(problems)
+    if search.cut and not found:
+        return unknown("too many files to look through in the time for it")
+    return unless(found)
 
 
 def not_applicable(reason: str) -> Result:

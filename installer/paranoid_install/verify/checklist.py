@@ -8,8 +8,9 @@ from typing import Any
 from xml.etree import ElementTree as Xml
 
 from paranoid_install import __version__
-from paranoid_install.verify.profile import NAME, Answer, Standing
+from paranoid_install.verify.profile import Answer, Standing
 from paranoid_install.verify.report import Report, printable
+from paranoid_install.verify.rules import Profile
 
 _OSCAL = "1.1.2"
 _STATES = {Standing.MET: "satisfied", Standing.NOT_APPLICABLE: "satisfied"}
@@ -19,7 +20,7 @@ _REASONS = {Standing.MET: "pass", Standing.NOT_APPLICABLE: "other", Standing.OPE
 _SPACE = uuid.UUID("6c1cb2a5-6f0e-5b0d-9a35-1f0f4d9d2c61")
 
 
-def as_ckl(report: Report, answers: Iterable[Answer]) -> str:
+def as_ckl(profile: Profile, report: Report, answers: Iterable[Answer]) -> str:
     """A checklist of STIG Viewer 2. Rules are known by their group's id (V-…) alone."""
     top = Xml.Element("CHECKLIST")
     asset = Xml.SubElement(top, "ASSET")
@@ -33,21 +34,24 @@ def as_ckl(report: Report, answers: Iterable[Answer]) -> str:
         Xml.SubElement(asset, name).text = text
     stig = Xml.SubElement(Xml.SubElement(top, "STIGS"), "iSTIG")
     info = Xml.SubElement(stig, "STIG_INFO")
-    for name, text in (("stigid", "Anduril_NixOS_STIG"), ("title", NAME)):
+    for name, text in (
+        ("version", "1"), ("stigid", profile.id), ("releaseinfo", profile.release),
+        ("title", profile.title),
+    ):  # fmt: skip
         item = Xml.SubElement(info, "SI_DATA")
         Xml.SubElement(item, "SID_NAME").text = name
         Xml.SubElement(item, "SID_DATA").text = text
     for answer in answers:
-        _vulnerability(stig, answer)
+        _vulnerability(stig, profile, answer)
     Xml.indent(top)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + Xml.tostring(top, encoding="unicode") + "\n"
 
 
-def _vulnerability(stig: Xml.Element, answer: Answer) -> None:
+def _vulnerability(stig: Xml.Element, profile: Profile, answer: Answer) -> None:
     item = Xml.SubElement(stig, "VULN")
     for name, text in (
         ("Vuln_Num", answer.id), ("Severity", answer.severity), ("Group_Title", answer.id),
-        ("Rule_Title", answer.title), ("STIGRef", NAME),
+        ("Rule_Title", answer.title), ("STIGRef", f"{profile.title} :: {profile.release}"),
     ):  # fmt: skip
         data = Xml.SubElement(item, "STIG_DATA")
         Xml.SubElement(data, "VULN_ATTRIBUTE").text = name
@@ -59,7 +63,7 @@ def _vulnerability(stig: Xml.Element, answer: Answer) -> None:
     Xml.SubElement(item, "SEVERITY_JUSTIFICATION")
 
 
-def as_oscal(report: Report, answers: Iterable[Answer]) -> dict[str, Any]:
+def as_oscal(profile: Profile, report: Report, answers: Iterable[Answer]) -> dict[str, Any]:
     """OSCAL assessment results. A rule that was not reviewed has an observation and no finding."""
     rules = tuple(answers)
     time = report.time.isoformat(timespec="seconds")
@@ -67,36 +71,40 @@ def as_oscal(report: Report, answers: Iterable[Answer]) -> dict[str, Any]:
     def identify(*words: str) -> str:
         return str(uuid.uuid5(_SPACE, "\0".join((printable(report.host), time, *words))))
 
+    result: dict[str, Any] = {
+        "uuid": identify("result"),
+        "title": "paranoid-install verify",
+        "description": "What a machine was found to be, rule by rule.",
+        "start": time,
+        "end": time,
+        "reviewed-controls": {"control-selections": [{"include-all": {}}]},
+        "observations": [
+            _observation(rule, identify("observation", rule.id), time) for rule in rules
+        ],
+    }
+    reviewed = [rule for rule in rules if rule.standing is not Standing.NOT_REVIEWED]
+    # The schema has no list without members.
+    if reviewed:
+        result["findings"] = [
+            _finding(
+                rule,
+                f"{profile.name}-{rule.id}",
+                identify("finding", rule.id),
+                identify("observation", rule.id),
+            )
+            for rule in reviewed
+        ]
     return {
         "assessment-results": {
             "uuid": identify("results"),
             "metadata": {
-                "title": f"{NAME}: {printable(report.host)}",
+                "title": f"{profile.full}: {printable(report.host)}",
                 "last-modified": time,
                 "version": __version__,
                 "oscal-version": _OSCAL,
             },
             "import-ap": {"href": "#" + identify("plan"), "remarks": "no plan was written"},
-            "results": [
-                {
-                    "uuid": identify("result"),
-                    "title": "paranoid-install verify",
-                    "description": "What a machine was found to be, rule by rule.",
-                    "start": time,
-                    "end": time,
-                    "reviewed-controls": {"control-selections": [{"include-all": {}}]},
-                    "observations": [
-                        _observation(rule, identify("observation", rule.id), time) for rule in rules
-                    ],
-                    "findings": [
-                        _finding(
-                            rule, identify("finding", rule.id), identify("observation", rule.id)
-                        )
-                        for rule in rules
-                        if rule.standing is not Standing.NOT_REVIEWED
-                    ],
-                }
-            ],
+            "results": [result],
         }
     }
 
@@ -111,7 +119,7 @@ def _observation(rule: Answer, identity: str, time: str) -> dict[str, Any]:
     }
 
 
-def _finding(rule: Answer, identity: str, observation: str) -> dict[str, Any]:
+def _finding(rule: Answer, target: str, identity: str, observation: str) -> dict[str, Any]:
     status = {"state": _STATES.get(rule.standing, "not-satisfied"),
               "reason": _REASONS[rule.standing]}  # fmt: skip
     if rule.comment:
@@ -120,6 +128,6 @@ def _finding(rule: Answer, identity: str, observation: str) -> dict[str, Any]:
         "uuid": identity,
         "title": rule.id,
         "description": rule.title,
-        "target": {"type": "objective-id", "target-id": rule.id, "status": status},
+        "target": {"type": "objective-id", "target-id": target, "status": status},
         "related-observations": [{"observation-uuid": observation}],
     }

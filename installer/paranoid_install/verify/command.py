@@ -23,10 +23,9 @@ from paranoid_install.verify.junit import as_junit
 from paranoid_install.verify.profile import SEVERITIES, Answer, Standing, answers
 from paranoid_install.verify.registry import BY_ID, CHECKS
 from paranoid_install.verify.report import Report, judge, now, printable
+from paranoid_install.verify.rules import PROFILES, profile
 from paranoid_install.verify.sarif import as_sarif
 from paranoid_install.verify.terms import Severity
-
-PROFILES = ("stig",)
 
 
 class Screen(Protocol):
@@ -53,6 +52,7 @@ class VerifyOptions:
     profile: str = ""
     ckl: Path | None = None
     oscal: Path | None = None
+    seed: int | None = None
 
 
 def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | None = None) -> int:
@@ -64,14 +64,18 @@ def run(options: VerifyOptions, runner: Runner, screen: Screen, out: TextIO | No
     if not options.root.is_dir():
         raise SpecError(f"--root {options.root}", "not a directory", "name where the disk is")
     if options.profile not in ("", *PROFILES):
-        raise SpecError(f"--profile {options.profile}", "no such profile", "the one there is: stig")
-    if not options.profile and (options.ckl or options.oscal):
-        raise SpecError("--ckl and --oscal", "are of a profile", "name it: --profile stig")
+        raise SpecError(
+            f"--profile {options.profile}", "no such profile", f"there are {', '.join(PROFILES)}"
+        )
+    if not options.profile and options.oscal:
+        raise SpecError("--oscal", "is of a profile", "name it: --profile stig")
+    if options.profile != "stig" and options.ckl:
+        raise SpecError("--ckl", "is the checklist of the STIG", "say --profile stig")
     if options.ephemeral:
         _ephemeral(options, screen, out)
         return 0
     accepted = baseline.load(options.baseline, BY_ID) if options.baseline else ()
-    machine = gather(options.root, runner)
+    machine = gather(options.root, runner, options.seed)
     time = now()
     report = Report(
         socket.gethostname() if machine.live else machine.root,
@@ -112,15 +116,20 @@ def _profile(
     options: VerifyOptions, machine: Machine, report: Report, screen: Screen, out: TextIO
 ) -> int:
     """Every rule of the profile, instead of every check; 8 with open ones of `fail_on` or above."""
-    rules = answers(machine, report.findings)
+    asked = profile(options.profile)
+    rules = answers(asked, machine, report.findings)
     if options.ckl is not None:
-        _write(options.ckl, as_ckl(report, rules))
+        _write(options.ckl, as_ckl(asked, report, rules))
     if options.oscal is not None:
-        _write(options.oscal, _json(as_oscal(report, rules)))
+        _write(options.oscal, _json(as_oscal(asked, report, rules)))
     if options.as_json:
-        out.write(_json({"profile": options.profile, "host": printable(report.host),
-                         "time": report.time.isoformat(timespec="seconds"),
-                         "rules": [rule.as_data() for rule in rules]}))  # fmt: skip
+        out.write(_json({
+            "profile": options.profile,
+            "title": asked.full,
+            "host": printable(report.host),
+            "time": report.time.isoformat(timespec="seconds"),
+            "rules": [rule.as_data() for rule in rules],
+        }))  # fmt: skip
     else:
         screen.show_profile(report, rules, out)
     level = report.fail_on.rank

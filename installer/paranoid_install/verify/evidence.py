@@ -1,7 +1,7 @@
 """What is known for and against a rule of a profile, by the facts that its data names.
 
 Each kind of evidence gives problems, or raises MissingError where the facts are not known. The
-kinds are described where the data stands: policy/stig.toml.
+kinds are described where the data stands, in the head of policy/stig.toml.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from paranoid_install.verify.audit_checks import rule_of
 from paranoid_install.verify.facts import Machine, MissingError, Unknown, known
+from paranoid_install.verify.mount_checks import effective
 from paranoid_install.verify.report import Finding
 from paranoid_install.verify.ssh_checks import cases
 from paranoid_install.verify.terms import Status
@@ -112,6 +113,7 @@ def _sshd(it: Known, want: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_wanted(said: str, want: Mapping[str, Any]) -> bool:
+    # Of sshd's names and words case does not count.
     if "among" in want:
         return set(said.split(",")) <= set(want["among"])
     if "matches" in want:
@@ -207,6 +209,74 @@ def _methods(it: Known, allowed: list[str]) -> Iterator[str]:
             yield f"{user.name}: hashed by {user.method}"
 
 
+def _unique_groups(it: Known, _wanted: bool) -> Iterator[str]:
+    names: dict[int, str] = {}
+    for group in known(it.machine.groups):
+        if names.get(group.gid, group.name) != group.name:
+            yield f"{group.name} and {names[group.gid]} have the number {group.gid}"
+        names.setdefault(group.gid, group.name)
+
+
+def _groups_exist(it: Known, _wanted: bool) -> Iterator[str]:
+    there = {group.gid for group in known(it.machine.groups)}
+    for user in known(it.machine.users):
+        if user.gid not in there:
+            yield f"{user.name}: no group has the number {user.gid}"
+
+
+def _loginuid(it: Known, _wanted: bool) -> Iterator[str]:
+    if not known(it.machine.loginuid):
+        yield "the number of a login can be changed"
+
+
+def _sticky(it: Known, _wanted: bool) -> Iterator[str]:
+    search = known(it.machine.search)
+    if search.cut and not search.drops:
+        raise MissingError(Unknown("too many files to look through in the time for it"))
+    yield from map(str, search.drops)
+
+
+def _sysctl(it: Known, wanted: Mapping[str, list[str]]) -> Iterator[str]:
+    for key, values in wanted.items():
+        said = known(known(it.machine.sysctl).get(key, Unknown(f"{key} was not read")))
+        if said not in values:
+            yield f"{key} = {said}"
+
+
+def _config(it: Known, wanted: Mapping[str, str]) -> Iterator[str]:
+    built = known(it.machine.config)
+    for names, value in wanted.items():
+        # An option can have had another name.
+        said = next((built[name] for name in names.split("|") if name in built), "n")
+        if said != value:
+            yield f"CONFIG_{names.partition('|')[0]}={said}"
+
+
+def _modules(it: Known, names: list[str]) -> Iterator[str]:
+    loaded = known(it.machine.modules)
+    for name in (name.replace("-", "_") for name in names):
+        if name in loaded:
+            yield f"{name} is loaded"
+        elif it.findings["kernel.modules-locked"].status is not Status.PASS and (
+            name not in known(it.machine.blocked)
+        ):
+            yield f"{name} can be loaded"
+
+
+def _mount(it: Known, want: Mapping[str, Any]) -> Iterator[str]:
+    path = want["path"]
+    mounted = effective(it.machine)
+    over = [p for p in mounted if path == p or path.startswith(f"{p.rstrip('/')}/")]
+    if not over:
+        raise MissingError(Unknown(f"{path}: nothing is mounted over it"))
+    entry = mounted[max(over, key=len)]
+    if want.get("own") and entry.mount_point != path:
+        yield f"{path}: not a mount of its own"
+    missing = [option for option in want.get("options", ()) if option not in entry.options]
+    if missing:
+        yield f"{path} (on {entry.mount_point}): no {', '.join(missing)}"
+
+
 KINDS: dict[str, Callable[[Known, Any], Iterable[str]]] = {
     "checks": _checks,
     "nothing": _nothing,
@@ -226,5 +296,13 @@ KINDS: dict[str, Callable[[Known, Any], Iterable[str]]] = {
     "unique": _unique,
     "locked": _locked,
     "methods": _methods,
+    "unique_groups": _unique_groups,
+    "groups_exist": _groups_exist,
+    "loginuid": _loginuid,
+    "sticky": _sticky,
+    "sysctl": _sysctl,
+    "modules": _modules,
+    "config": _config,
+    "mount": _mount,
 }
 """What speaks for or against a rule, by the key of its data."""

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import os
+import re
 import stat as stats
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from paranoid_install import policy
 from paranoid_install.mounts import MountEntry, mount_table
-from paranoid_install.verify import access_files, devices, parse, profile_files
+from paranoid_install.verify import (
+    access_files,
+    devices,
+    hardware,
+    kernel_files,
+    parse,
+    profile_files,
+    search,
+)
 from paranoid_install.verify.facts import (
     Declared,
     Loader,
     NotApplicable,
-    Piece,
     Place,
     Space,
     Stat,
     Unknown,
 )
-from paranoid_install.verify.kernel_checks import KEYS
 from paranoid_install.verify.mount_checks import executing_of
 from paranoid_install.verify.tree import SearchCutError, Tree, limit, of, walk
 
@@ -33,7 +41,8 @@ _STORE = _LAYOUT["store"]["mountPoint"]
 _PROFILE = "/nix/var/nix/profiles/system"
 _WRAPPERS = f"{policy.load('mounts')['wrappers']['path']}/bin"
 _INCLUDES = 64
-_SET_ID = stats.S_ISUID | stats.S_ISGID
+_RELEASE = re.compile(r"(\d\d)\.(05|11)")
+_ROOTS_NIX = "/root/.config/nix/nix.conf"
 SEARCH = 0.4
 """Seconds of work that a search through directories may take; two share the interpreter."""
 
@@ -41,7 +50,11 @@ SEARCH = 0.4
 def nix_conf(tree: Tree) -> dict[str, str]:
     """nix.conf(5) with what it includes."""
     found: dict[str, str] = {}
-    _read_nix(tree, tree.etc("nix/nix.conf"), found, [0])
+    read = [0]
+    _read_nix(tree, tree.etc("nix/nix.conf"), found, read)
+    # The daemon is root's, and reads root's own settings after the machine's.
+    if tree.exists(_ROOTS_NIX):
+        _read_nix(tree, _ROOTS_NIX, found, read)
     return found
 
 
@@ -88,16 +101,16 @@ def host_keys(tree: Tree) -> tuple[Stat, ...]:
 
 
 def secrets(tree: Tree) -> tuple[Stat, ...]:
-    """The secrets of the policy that are there, directories with what is in them."""
-    found = []
-    for name in _OWN["files"]["secrets"]:
-        path = _PERSIST + name
-        if tree.exists(path):
-            stat = tree.stat(path)
-            found.append(stat)
-            if stat.directory:
-                found += [tree.stat(f"{path}/{file}") for file in tree.names(path)]
-    return tuple(found)
+    """The secrets of the policy that are there, directories with all that is in them."""
+    over = limit(SEARCH)
+    return tuple(
+        of(path, stat)
+        for name in _OWN["files"]["secrets"]
+        if tree.exists(_PERSIST + name)
+        for path, stat in walk(tree.real(_PERSIST + name), over)
+        # A link has no mode of its own.
+        if not stats.S_ISLNK(stat.st_mode)
+    )
 
 
 def owners(tree: Tree) -> tuple[Stat, ...]:
@@ -156,6 +169,16 @@ def _systemd(tree: Tree, name: str) -> dict[str, str]:
     return found
 
 
+def blocked(tree: Tree) -> frozenset[str]:
+    """Modules that modprobe.d(5) keeps from being loaded; names are with underscores."""
+    found: dict[str, str] = {}
+    for top in ("/usr/lib", "/lib", "/run", "/etc"):
+        directory = tree.etc("modprobe.d") if top == "/etc" else f"{top}/modprobe.d"
+        names = tree.names(directory) if tree.exists(directory) else ()
+        found |= {name: f"{directory}/{name}" for name in names if name.endswith(".conf")}
+    return parse.blocked_modules("\n".join(tree.text(path) for _, path in sorted(found.items())))
+
+
 def programs(tree: Tree) -> frozenset[str]:
     """What everybody finds in the system's path."""
     return frozenset(tree.names(f"{_PROFILE}/sw/bin"))
@@ -188,6 +211,24 @@ def system_age(tree: Tree) -> float:
     return time.time() - tree.modified(_PROFILE)
 
 
+def support(tree: Tree) -> float | Unknown:
+    """Seconds until the end of the day on which the release gets its last fixes (os-release(5)).
+
+    NixOS does not say the day: a release of May is kept until the end of the year, one of
+    November until the end of June (NixOS RFC 80 and 85).
+    """
+    said = parse.settings(tree.text(tree.etc("os-release")))
+    words = {key: value.strip("'\"") for key, value in said.items()}
+    day = words.get("SUPPORT_END", "")
+    release = _RELEASE.fullmatch(words.get("VERSION_ID", ""))
+    if not day and release and "nixos" in (words.get("ID"), words.get("ID_LIKE")):
+        year = 2000 + int(release[1])
+        day = f"{year}-12-31" if release[2] == "05" else f"{year + 1}-06-30"
+    if not day:
+        return Unknown("os-release: neither SUPPORT_END nor a release of NixOS")
+    return datetime.fromisoformat(day).replace(tzinfo=UTC).timestamp() + 86400 - time.time()
+
+
 def signatures_age(tree: Tree) -> float | NotApplicable:
     """Seconds since ClamAV's signatures were renewed."""
     directory = policy.load("antivirus")["databaseDirectory"]
@@ -218,26 +259,6 @@ def declared_passwords(tree: Tree) -> dict[str, str]:
 def wrappers(tree: Tree) -> tuple[Stat, ...]:
     """The programs with privileges."""
     return tuple(tree.stat(f"{_WRAPPERS}/{name}") for name in tree.names(_WRAPPERS))
-
-
-def setuid(tree: Tree, live: bool) -> tuple[Stat, ...] | Unknown:
-    """Set-uid files beside the wrappers: on the volatile root and on the persist root."""
-    searched: list[str] = _OWN["files"]["searched"]
-    tops = [top for top in (*searched, *(["/"] if live else [])) if tree.exists(top)]
-    if not tops:
-        return Unknown(f"{', '.join(searched)}: not there; is the disk mounted?")
-    over = limit(SEARCH)
-    found = []
-    try:
-        for top in tops:
-            for path, stat in walk(tree.real(top), over):
-                if stats.S_ISREG(stat.st_mode) and stat.st_mode & _SET_ID:
-                    found.append(of(path, stat))
-    except SearchCutError:
-        # What was found is a finding all the same.
-        if not found:
-            return Unknown(f"too many files to look through in {SEARCH} s")
-    return tuple(found)
 
 
 def places() -> tuple[Place, ...] | Unknown:
@@ -278,68 +299,6 @@ def space() -> Space:
     return Space(size, size - found.f_bfree * found.f_frsize)
 
 
-def sysctl() -> dict[str, Piece[str]]:
-    """Each of the policy's settings, as the kernel has it."""
-    return {key: _sysctl(key) for key in KEYS}
-
-
-def _sysctl(key: str) -> Piece[str]:
-    if key.startswith("net.ipv6.") and not Path("/proc/sys/net/ipv6").exists():
-        return NotApplicable("this kernel speaks no IPv6")
-    try:
-        return Path("/proc/sys", *key.split(".")).read_text().strip()
-    except FileNotFoundError:
-        return Unknown(f"{key}: this kernel has no such setting")
-    except OSError as error:
-        return Unknown(f"{key}: {error.strerror}")
-
-
-def configured(tree: Tree) -> dict[str, Piece[str]]:
-    """Each of the policy's settings, as the system on a disk would set it (sysctl.d(5))."""
-    directory = tree.etc("sysctl.d")
-    found: dict[str, str] = {}
-    for name in tree.names(directory):
-        if name.endswith(".conf"):
-            for line in tree.text(f"{directory}/{name}").split("\n"):
-                key, equals, value = line.strip().removeprefix("-").partition("=")
-                if equals and not key.startswith(("#", ";")):
-                    found[key.strip().replace("/", ".")] = value.strip()
-    absent = "the system on this disk does not set it"
-    return {key: found.get(key, Unknown(f"{key}: {absent}")) for key in KEYS}
-
-
-def modules() -> frozenset[str] | NotApplicable:
-    """Loaded modules."""
-    if not Path("/proc/modules").exists():
-        return NotApplicable("this kernel loads no modules")
-    return frozenset(line.split()[0] for line in Path("/proc/modules").read_text().splitlines())
-
-
-def lockdown() -> str | NotApplicable | Unknown:
-    """The kernel's lockdown mode."""
-    security = Path("/sys/kernel/security")
-    if not (security / "lsm").exists():
-        return Unknown(f"{security}: securityfs is not mounted")
-    file = security / "lockdown"
-    if not file.exists():
-        return NotApplicable("this kernel was built without lockdown")
-    return parse.lockdown(file.read_text())
-
-
-def vulnerabilities() -> dict[str, str]:
-    """The processor's known weaknesses, and what the kernel does about them."""
-    directory = Path("/sys/devices/system/cpu/vulnerabilities")
-    return {file.name: file.read_text().strip() for file in directory.iterdir()}
-
-
-def kernels() -> tuple[str, str] | NotApplicable:
-    """The kernel that was booted, and the one of the system that runs."""
-    booted, current = Path("/run/booted-system/kernel"), Path("/run/current-system/kernel")
-    if not booted.exists() or not current.exists():
-        return NotApplicable("this is no NixOS")
-    return str(booted.resolve()), str(current.resolve())
-
-
 FROM_TREE: dict[str, Callable[[Tree], Any]] = {
     "nix": nix_conf,
     "machine_id": machine_id,
@@ -347,9 +306,10 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
     "secrets": secrets,
     "owners": owners,
     "key_files": access_files.key_files,
-    "loose": access_files.loose,
-    "capable": access_files.capable,
+    "allotted": search.allotted,
+    "blocked": blocked,
     "sudoers": access_files.sudoers,
+    "pam": access_files.pam,
     "texts": profile_files.texts,
     "uid_maps": uid_maps,
     "journald": journald,
@@ -357,6 +317,7 @@ FROM_TREE: dict[str, Callable[[Tree], Any]] = {
     "programs": programs,
     "loader": loader,
     "system_age": system_age,
+    "support": support,
 }
 """Pieces that a disk shows whether it runs or not."""
 
@@ -377,11 +338,15 @@ FROM_KERNEL: dict[str, Callable[[], Any]] = {
     "swaps": devices.swaps,
     "encryption": devices.encryption,
     "interfaces": devices.interfaces,
-    "sysctl": sysctl,
-    "modules": modules,
-    "lockdown": lockdown,
-    "secure_boot": access_files.secure_boot,
-    "vulnerabilities": vulnerabilities,
-    "kernels": kernels,
+    "sysctl": kernel_files.sysctl,
+    "modules": kernel_files.modules,
+    "lockdown": kernel_files.lockdown,
+    "config": kernel_files.config,
+    "secure_boot": hardware.secure_boot,
+    "usb": hardware.usb,
+    "radios": hardware.radios,
+    "apparmor": kernel_files.apparmor,
+    "vulnerabilities": kernel_files.vulnerabilities,
+    "kernels": kernel_files.kernels,
 }
 """Pieces of the running kernel."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import secrets
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -11,23 +12,28 @@ from typing import Any
 
 from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Runner
-from paranoid_install.verify import files, programs
+from paranoid_install.verify import files, kernel_files, programs
 from paranoid_install.verify.facts import PIECES, Machine, NotApplicable, Unknown
 from paranoid_install.verify.files import FROM_KERNEL, FROM_LIVE_TREE, FROM_TREE
+from paranoid_install.verify.search import search
+from paranoid_install.verify.store_sample import sample
 from paranoid_install.verify.tree import SearchCutError, Tree, limit
 
 _OFF = NotApplicable("the system on this disk is not running")
 SECONDS = 4.0
 """Seconds of work for what is read of one subject's files."""
+_SEED = 32
+"""Bits of the number that draws the store's sample."""
 _WORKERS = 8
 """Nearly all of the time is spent in waiting for programs, so each has a worker of its own."""
 
 
-def gather(root: Path, runner: Runner) -> Machine:
+def gather(root: Path, runner: Runner, seed: int | None = None) -> Machine:
     """All pieces of the running machine (`root` is /), or of the disk below `root`.
 
     On a disk that is not running nothing is started, and what only a running machine has is not
-    applicable. Raises nothing for a piece that cannot be had.
+    applicable. Raises nothing for a piece that cannot be had. The store's sample is drawn by
+    `seed`, by chance where none is given.
     """
     root = root.resolve()
     live = root == Path("/")
@@ -45,9 +51,11 @@ def gather(root: Path, runner: Runner) -> Machine:
     from_tree = FROM_TREE | FROM_LIVE_TREE if live else FROM_TREE
     tasks |= {name: _reading(read, root) for name, read in from_tree.items()}
     if not live:
-        tasks["sysctl"] = _reading(files.configured, root)
+        tasks["sysctl"] = _reading(kernel_files.configured, root)
     tasks["parameters"] = lambda: files.parameters(Tree(root, limit(SECONDS)), live)
-    tasks["setuid"] = lambda: files.setuid(Tree(root, limit(SECONDS)), live)
+    drawn = secrets.randbits(_SEED) if seed is None else seed
+    tasks["sample"] = lambda: sample(Tree(root, limit(SECONDS)), live, drawn)
+    tasks["search"] = lambda: search(Tree(root, limit(SECONDS)), live)
     # Programs are what is waited for; reading a file does not get faster by being done twice.
     running |= {name: Future() for name in tasks}
     waiting = queue.SimpleQueue[str]()

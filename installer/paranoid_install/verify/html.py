@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from paranoid_install.verify.report import Finding, Report, printable
+from paranoid_install.verify.rules import rules_of
 from paranoid_install.verify.terms import Severity, Status
 
 _STYLE = """
@@ -17,6 +18,8 @@ details summary { cursor: pointer; }
   thead { display: none; }
   tr, td { display: block; border: 0; padding: .1em 0; }
   tr { border-bottom: 1px solid #8886; padding: .5em 0; }
+  td:empty { display: none; }
+  td[data-name]::before { content: attr(data-name) ": "; color: #777; }
 }
 code { font: 13px ui-monospace, monospace; overflow-wrap: anywhere; }
 ul { margin: .2em 0; padding-left: 1.2em; }
@@ -69,6 +72,8 @@ def _about(report: Report) -> str:
 
 def _list(lines: tuple[str, ...]) -> str:
     items = "".join(f"<li><code>{escape(line)}</code></li>" for line in lines)
+    if not lines:
+        return ""
     if len(lines) <= _UNFOLDED:
         return f"<ul>{items}</ul>"
     return f"<details><summary>{len(lines)} lines</summary><ul>{items}</ul></details>"
@@ -95,10 +100,14 @@ def _row(finding: Finding) -> str:
     if finding.status is Status.NOT_APPLICABLE:
         style = "na"
     found = _list(finding.evidence)
-    reference = f" (ANSSI-BP-028 {escape(check.reference)})" if check.reference else ""
+    rules = "; ".join(
+        f"{name.upper()} {', '.join(ids)}" for name, ids in rules_of(check.id).items()
+    )
+    reference = f"<br><small>{escape(rules)}</small>" if rules else ""
     return (
-        f'<tr><td class="{style}">{answer}{note}</td><td>{check.severity}</td>'
+        f'<tr><td class="{style}">{answer}{note}</td><td data-name="severity">{check.severity}</td>'
         f"<td><strong>{escape(check.title)}</strong><br><code>{escape(check.id)}</code><br>"
         f"{escape(check.why)}{reference}</td>"
-        f"<td>{found}</td><td><code>{escape(check.option)}</code></td></tr>"
+        f"<td>{found}</td>"
+        f'<td data-name="mended by"><code>{escape(check.option)}</code></td></tr>'
     )

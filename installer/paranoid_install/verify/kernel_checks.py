@@ -56,7 +56,6 @@ def _grouped(group: Mapping[str, Any]) -> Check:
         _SETTINGS[group["keys"][0]]["reason"],
         "boot.kernel.sysctl",
         function,
-        group.get("reference", ""),
     )
 
 
@@ -99,6 +98,15 @@ def _lockdown(machine: Machine) -> Result:
     return unless([f"lockdown is {mode}"] if mode == "none" else [], f"lockdown is {mode}")
 
 
+def _apparmor(machine: Machine) -> Result:
+    found = known(machine.apparmor)
+    if not found.on:
+        return unless(["AppArmor is off"])
+    if not found.enforced:
+        return unless(["AppArmor is on, and enforces no profile"])
+    return unless(found.others, f"{found.enforced} profiles are enforced")
+
+
 def _vulnerabilities(machine: Machine) -> Result:
     return unless(
         f"{name}: {state}"
@@ -116,18 +124,21 @@ CHECKS = (
     *(_grouped(group) for group in policy.load("verify")["sysctl"]),
     Check("kernel.modules-locked", "no more modules can be loaded", Severity.HIGH,
           "a module is code in the kernel", "paranoid.kernel.lockModules",
-          _modules_are_locked, "R10"),
+          _modules_are_locked),
     Check("kernel.user-namespaces", "users have few namespaces", Severity.MEDIUM,
           "most kernel exploits of the last years went through them",
           "paranoid.kernel.maxUserNamespaces", _few_namespaces),
     Check("kernel.parameters", "the kernel was started with its defences", Severity.MEDIUM,
-          "some can be chosen at boot alone", "paranoid.kernel.enable", _parameters, "R8"),
+          "some can be chosen at boot alone", "paranoid.kernel.enable", _parameters),
     Check("kernel.modules", "no needless modules are loaded", Severity.MEDIUM,
           "protocols and file systems that nobody uses have a history of holes",
-          "paranoid.kernel.allowedModules", _modules, "R63"),
+          "paranoid.kernel.allowedModules", _modules),
     Check("kernel.lockdown", "root cannot change the kernel", Severity.MEDIUM,
           "who is root could stay, below everything that looks for them",
           "paranoid.kernel.lockdown", _lockdown),
+    Check("kernel.apparmor", "AppArmor confines programs", Severity.LOW,
+          "a second fence behind what systemd gives each service",
+          "security.apparmor.enable", _apparmor),
     Check("kernel.processor", "no known weakness of the processor is open", Severity.MEDIUM,
           "programs read others' memory through them", "hardware.cpu.<vendor>.updateMicrocode",
           _vulnerabilities),

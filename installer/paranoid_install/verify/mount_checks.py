@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from paranoid_install import policy
 from paranoid_install.mounts import MountEntry, visible
@@ -14,6 +14,7 @@ from paranoid_install.verify.terms import Severity
 _LAYOUT = policy.load("layout")
 _MOUNTS = policy.load("mounts")
 _OWN = policy.load("verify")["mounts"]
+_KERNEL = _OWN["kernel"]
 _STORE = _LAYOUT["store"]["mountPoint"]
 _WRAPPERS = _MOUNTS["wrappers"]["path"]
 _BUILDS = policy.load("nix")["buildDirectory"]
@@ -68,9 +69,37 @@ def _root_has_room(machine: Machine) -> Result:
 def _nothing_new_executes(machine: Machine) -> Result:
     # The store is judged by itself, wrappers too; builds are given their place on purpose.
     apart = (_STORE, _WRAPPERS, _BUILDS)
-    return unless(
-        _shown(e) for e in executing_of(known(machine.mounts)) if e.mount_point not in apart
-    )
+    table = visible(known(machine.mounts))
+
+    def problems() -> Iterator[str]:
+        yield from (_shown(e) for e in executing_of(table.values()) if e.mount_point not in apart)
+        for entry in table.values():
+            if "ro" in entry.options and "noexec" not in entry.options:
+                elsewhere = _written_by(entry, table)
+                if elsewhere:
+                    yield f"{_shown(entry)}: can be written to by {elsewhere}"
+
+    return unless(problems())
+
+
+def _written_by(entry: MountEntry, table: Mapping[str, MountEntry]) -> str:
+    """Where what is read-only at one mount point can be written to by another; or nothing."""
+    for other in table.values():
+        if other.device_number != entry.device_number or not is_writable(other):
+            continue
+        here, there = entry.root.rstrip("/"), other.root.rstrip("/")
+        if f"{there}/".startswith(f"{here}/"):
+            return other.mount_point
+        if here.startswith(f"{there}/"):
+            path = other.mount_point.rstrip("/") + here.removeprefix(there)
+            over = max((p for p in table if _is_below(path, p)), key=len)
+            if over == other.mount_point:
+                return path
+    return ""
+
+
+def _is_below(path: str, point: str) -> bool:
+    return path == point or path.startswith(f"{point.rstrip('/')}/")
 
 
 def _users_cannot_bring_programs(machine: Machine) -> Result:
@@ -114,6 +143,27 @@ def _wrappers_are_read_only(machine: Machine) -> Result:
     return _is_read_only(machine, _WRAPPERS)
 
 
+def _nothing_is_masked(machine: Machine) -> Result:
+    return unless(
+        f"{_shown(entry)}: laid over it from {entry.root}"
+        for entry in effective(machine).values()
+        if _masks(entry)
+    )
+
+
+def _masks(entry: MountEntry) -> bool:
+    point = entry.mount_point
+    if point.startswith((f"{_STORE}/", f"{_WRAPPERS}/")):
+        return True
+    top = "/" + point.split("/")[1]
+    if top not in _KERNEL:
+        return False
+    # systemd lays parts of /proc and /sys over themselves, to close them to a service.
+    itself = entry.fs_type in _KERNEL[top] and entry.root == (point.removeprefix(top) or "/")
+    own = entry.fs_type in _KERNEL.get(point, ()) and entry.root == "/"
+    return not (itself or own)
+
+
 def _boot_is_closed(machine: Machine) -> Result:
     boot = effective(machine).get(_LAYOUT["boot"]["mountPoint"])
     if boot is None:
@@ -148,24 +198,27 @@ CHECKS = (
           _root_has_room),
     Check("mounts.noexec", "nothing that can be written to executes", Severity.CRITICAL,
           "a program that somebody brings along must not start", "paranoid.noexec.enable",
-          _nothing_new_executes, "R28"),
+          _nothing_new_executes),
     Check("mounts.user-exec", "users cannot write where programs execute", Severity.CRITICAL,
           "a user, or a service's, could bring a program and start it",
-          "paranoid.noexec.exceptions", _users_cannot_bring_programs, "R28"),
+          "paranoid.noexec.exceptions", _users_cannot_bring_programs),
     Check("mounts.nosuid", "data mounts ignore set-uid bits", Severity.HIGH,
           "a set-uid file on a data disk is a way to become root", "paranoid.amnesia.enable",
-          _nosuid, "R28"),
+          _nosuid),
     Check("mounts.nodev", "data mounts have no devices", Severity.HIGH,
           "a device node on a data disk reads the disk around all permissions",
-          "paranoid.amnesia.enable", _nodev, "R28"),
+          "paranoid.amnesia.enable", _nodev),
     Check("mounts.store", "the store is read-only", Severity.HIGH,
           "it is the one place that executes", "boot.nixStoreMountOpts", _store_is_read_only),
     Check("mounts.wrappers", "nobody can add set-uid programs", Severity.HIGH,
           "set-uid programs have to execute, so their directory must not be written to",
-          "paranoid.noexec.enable", _wrappers_are_read_only, "R56"),
+          "paranoid.noexec.enable", _wrappers_are_read_only),
+    Check("mounts.masked", "nothing is laid over what the kernel says, or over the store",
+          Severity.CRITICAL, "a file that is mounted over another one lies to everybody who looks",
+          "fileSystems", _nothing_is_masked),
     Check("mounts.boot", "the boot file system is root's", Severity.MEDIUM,
           "kernels, and the seed of random numbers, lie there", "paranoid.amnesia.enable",
-          _boot_is_closed, "R29"),
+          _boot_is_closed),
     Check("mounts.swap", "swap is encrypted or in memory", Severity.HIGH,
           "memory, with its secrets, would be on the disk in the clear",
           "swapDevices.*.randomEncryption.enable", _swap_is_encrypted),

@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 
 from paranoid_install import policy
 from paranoid_install.verify.check import Check, Result, unless
-from paranoid_install.verify.facts import Machine, known
+from paranoid_install.verify.facts import Machine, MissingError, Unknown, known
 from paranoid_install.verify.terms import Severity
 
 _NIX = policy.load("nix")
+_DAEMON = "nix-daemon.service"
+# Each names settings, or another file of them (nix.conf(5), environment of Nix).
+_SETTINGS = re.compile(r"\bNIX_(?:CONFIG|CONF_DIR|USER_CONF_FILES)=")
 _DEFAULTS = policy.load("verify")["nix"]["defaults"]
 
 
 def _value(machine: Machine, key: str) -> str:
-    return known(machine.nix).get(key, _DEFAULTS[key])
+    return _conf(machine).get(key, _DEFAULTS[key])
+
+
+def _conf(machine: Machine) -> Mapping[str, str]:
+    """What nix.conf says. Raises MissingError where the daemon's environment may say otherwise."""
+    conf = known(machine.nix)
+    if machine.live:
+        said = known(machine.units).get(_DAEMON, {}).get("Environment", "")
+        if _SETTINGS.search(said):
+            raise MissingError(Unknown(f"{_DAEMON}: its environment has settings of its own"))
+    return conf
 
 
 def _beyond(machine: Machine, key: str, allowed: list[str]) -> Result:
@@ -49,10 +63,10 @@ def _no_channels(machine: Machine) -> Result:
 CHECKS = (
     Check("nix.allowed-users", "only administrators talk to the Nix daemon", Severity.HIGH,
           "the daemon builds and runs what it is told to", "paranoid.nix.administrators",
-          _allowed, "R64"),
+          _allowed),
     Check("nix.trusted-users", "only administrators are trusted by the Nix daemon",
           Severity.CRITICAL, "a trusted user can become root", "paranoid.nix.administrators",
-          _trusted, "R64"),
+          _trusted),
     Check("nix.settings", "builds are confined, and signatures required", Severity.HIGH,
           "an unsigned path is somebody else's program", "paranoid.nix.enable", _settings),
     Check("nix.channels", "there are no channels", Severity.MEDIUM,

@@ -10,16 +10,17 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from paranoid_install.verify.facts import Declared, Listener, User
+from paranoid_install.keys import line as keys
+from paranoid_install.verify.facts import AppArmor, Declared, Group, Listener, User
 
 _EXPOSURE = re.compile(r"Overall exposure level for (\S+): ([0-9.]+) ")
 _MATCH = re.compile(r"checking syntax for 'Match (.*)'$")
 _MATCHED = re.compile(r"checking match for '")
 _SECOND = re.compile(r"config reprocess config len")
 _SHADOWED = ("x", "*NP*")
-# Options come first, and may hold blanks in quotes; a key begins with its own kind again.
-_KEY_KIND = re.compile(r"(?:^|\s)((?:ssh|ecdsa|sk)-\S+)\s+AAAA")
+_QUOTED = re.compile(r'"(?:\\"|[^"])*"')
 _DES = re.compile(r"[./0-9A-Za-z]{13}")
+_ENFORCING = ("enforce", "kill")
 _PROCESS = re.compile(r'\(\("([^"]*)"')
 
 
@@ -143,7 +144,7 @@ def passwords(passwd: str, shadow: str, declared: Mapping[str, str]) -> tuple[Us
         kind = _password(secret)
         known = kind == "hash" and secret == declared.get(name, "").strip()
         method = _method(secret) if kind == "hash" else ""
-        found.append(User(name, number, kind, known, method))
+        found.append(User(name, number, kind, known, method, int(fields[3])))
     return tuple(found)
 
 
@@ -159,23 +160,32 @@ def _method(secret: str) -> str:
     return "bsdi" if secret.startswith("_") else "des"
 
 
-def groups(text: str) -> dict[str, tuple[str, ...]]:
-    """`getent group`: the members of each; of two lines for a name all of both."""
-    found: dict[str, tuple[str, ...]] = {}
+def groups(text: str) -> tuple[Group, ...]:
+    """`getent group`: the groups with their numbers and members."""
+    found = []
     for line in text.split("\n"):
         if line:
-            name, _, _, members = line.split(":")
-            found[name] = (*found.get(name, ()), *(m for m in members.split(",") if m))
-    return found
+            name, _, number, members = line.split(":")
+            found.append(Group(name, int(number), tuple(m for m in members.split(",") if m)))
+    return tuple(found)
 
 
 def key_kinds(text: str) -> tuple[str, ...]:
-    """The kind of the key on each line of authorized_keys (sshd(8)); `?` where there is none."""
+    """The kind of the key on each line of authorized_keys; `?` where there is none.
+
+    One that signs for others' keys is `cert-authority`, whatever its own kind.
+    """
     found = []
     for line in text.split("\n"):
-        if line.strip() and not line.lstrip().startswith("#"):
-            match = _KEY_KIND.search(line)
-            found.append(match[1] if match else "?")
+        if keys.is_nothing(line):
+            continue
+        try:
+            key = keys.parse(line)
+        except ValueError:
+            found.append("?")
+        else:
+            said = _QUOTED.sub("", key.options).casefold().split(",")
+            found.append("cert-authority" if "cert-authority" in said else key.type)
     return tuple(found)
 
 
@@ -185,3 +195,44 @@ def lockdown(text: str) -> str:
     if match is None:
         raise ValueError(f"no mode in {text!r}")
     return match[1]
+
+
+def apparmor(text: str) -> AppArmor:
+    """The loaded profiles: a name, which may have blanks, and its mode in brackets."""
+    found: dict[str, list[str]] = {}
+    for line in text.split("\n"):
+        name, _, mode = line.rpartition(" (")
+        if name:
+            found.setdefault(mode.rstrip(")"), []).append(name)
+    enforced = [name for mode in _ENFORCING for name in found.pop(mode, [])]
+    # Such a profile is there to give a program a name.
+    found.pop("unconfined", None)
+    others = tuple(f"{name} ({mode})" for mode, names in found.items() for name in names)
+    return AppArmor(True, len(enforced), others)
+
+
+def blocked_modules(text: str) -> frozenset[str]:
+    """Modules of modprobe.d(5) whose install command does nothing but fail, or succeed.
+
+    A name with two commands is left out: which one counts is modprobe's own affair.
+    """
+    commands: dict[str, set[str]] = {}
+    for line in text.replace("\\\n", " ").split("\n"):
+        words = line.split()
+        if len(words) >= 3 and words[0] == "install":
+            commands.setdefault(words[1].replace("-", "_"), set()).add(" ".join(words[2:]))
+    return frozenset(
+        name
+        for name, said in commands.items()
+        if all(re.fullmatch(r"/\S*/(false|true)", command) for command in said)
+    )
+
+
+def kernel_config(text: str) -> dict[str, str]:
+    """The options of a kernel's .config that are set, without CONFIG_ and quotes."""
+    lines = (line.partition("=") for line in text.split("\n"))
+    return {
+        name.removeprefix("CONFIG_"): value.strip('"')
+        for name, equals, value in lines
+        if equals and name.startswith("CONFIG_")
+    }

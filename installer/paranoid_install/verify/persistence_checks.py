@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, not_applicable, unknown, unless
-from paranoid_install.verify.facts import Machine, NotApplicable, Stat, User, known
+from paranoid_install.verify.check import Check, Result, not_applicable, searched, unknown, unless
+from paranoid_install.verify.facts import (
+    Machine,
+    MissingError,
+    NotApplicable,
+    Search,
+    Stat,
+    Unknown,
+    User,
+    known,
+)
 from paranoid_install.verify.mount_checks import effective
 from paranoid_install.verify.terms import Severity
 from paranoid_install.verify.unit_checks import own
@@ -110,7 +119,34 @@ def _secrets_are_closed(machine: Machine) -> Result:
 
 
 def _nothing_is_everybodys(machine: Machine) -> Result:
-    return unless(str(stat) for stat in known(machine.loose))
+    search = _persisted(machine)
+    return searched(map(str, search.loose), search)
+
+
+def _persisted(machine: Machine) -> Search:
+    search = known(machine.search)
+    if not search.persist:
+        raise MissingError(Unknown(f"{_PERSIST['root']}: not there; is it mounted?"))
+    return search
+
+
+def _nothing_is_nobodys(machine: Machine) -> Result:
+    search = _persisted(machine)
+    if isinstance(machine.users, NotApplicable):
+        # Numbers that a configuration names itself are in no map.
+        users, groups = known(machine.allotted)
+        strange = [*_strange(search.uids, users, "user"), *_strange(search.gids, groups, "group")]
+        return unknown(*strange) if strange else searched((), search)
+    users = frozenset(user.uid for user in known(machine.users))
+    groups = frozenset(group.gid for group in known(machine.groups))
+    strange = [*_strange(search.uids, users, "user"), *_strange(search.gids, groups, "group")]
+    return searched(strange, search)
+
+
+def _strange(owners: Mapping[int, str], numbers: Container[int], kind: str) -> Iterator[str]:
+    for number, path in sorted(owners.items()):
+        if number not in numbers and number not in _DYNAMIC:
+            yield f"{path}: no {kind} has the number {number}"
 
 
 CHECKS = (
@@ -119,20 +155,23 @@ CHECKS = (
           "paranoid.amnesia.enable", _directories_persist),
     Check("persistence.host-keys", "ssh host keys persist, and are root's", Severity.CRITICAL,
           "new keys at each boot teach people to accept any; readable ones can be copied",
-          "paranoid.sshd.enable", _host_keys_persist, "R50"),
+          "paranoid.sshd.enable", _host_keys_persist),
     Check("persistence.machine-id", "the machine-id persists", Severity.MEDIUM,
           "journals of different boots belong to one machine by it", "paranoid.amnesia.enable",
           _machine_id_persists),
     Check("persistence.uid-maps", "the maps of user numbers persist", Severity.MEDIUM,
           "without them files change their owner when services come and go",
-          "paranoid.amnesia.enable", _uid_maps_persist, "R53"),
+          "paranoid.amnesia.enable", _uid_maps_persist),
     Check("persistence.owners", "what persists belongs to whom it should", Severity.HIGH,
           "after numbers of users moved, one service reads and changes what is another's",
-          "users.users.<name>.uid", _owners_are_right, "R53"),
+          "users.users.<name>.uid", _owners_are_right),
     Check("persistence.writable", "what persists is not everybody's to write", Severity.HIGH,
           "what any service can change, each can change for the others", "paranoid.amnesia.enable",
-          _nothing_is_everybodys, "R54"),
+          _nothing_is_everybodys),
+    Check("persistence.ownerless", "what persists belongs to somebody", Severity.MEDIUM,
+          "the next user who gets the number gets the files", "users.users.<name>.uid",
+          _nothing_is_nobodys),
     Check("persistence.secrets", "secrets are root's alone", Severity.HIGH,
           "a password hash that can be read can be guessed at leisure", "paranoid.users.enable",
-          _secrets_are_closed, "R50"),
+          _secrets_are_closed),
 )  # fmt: skip

@@ -1,19 +1,18 @@
-"""A profile of rules that others have written, each answered of a machine: policy/stig.toml."""
+"""The rules of a profile, each answered of a machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from paranoid_install import policy
 from paranoid_install.verify.evidence import Known, has_evidence, problems
 from paranoid_install.verify.facts import Machine, MissingError
 from paranoid_install.verify.report import Finding, printable
+from paranoid_install.verify.rules import Profile
 from paranoid_install.verify.terms import Severity
 
-NAME = "Anduril NixOS STIG"
 SEVERITIES = {"high": Severity.HIGH, "medium": Severity.MEDIUM, "low": Severity.LOW}
 
 
@@ -42,13 +41,13 @@ class Answer:
         return {**vars(self), "details": list(self.details), "checks": list(self.checks)}
 
 
-def answers(machine: Machine, findings: Iterable[Finding]) -> tuple[Answer, ...]:
+def answers(profile: Profile, machine: Machine, findings: Iterable[Finding]) -> tuple[Answer, ...]:
     """Every rule of the profile, in order."""
     known = Known(machine, {finding.check.id: finding for finding in findings})
-    return tuple(_answer(known, rule) for rule in policy.load("stig")["rule"])
+    return tuple(_answer(known, rule) for rule in profile.rules)
 
 
-def _answer(known: Known, rule: dict[str, Any]) -> Answer:
+def _answer(known: Known, rule: Mapping[str, Any]) -> Answer:
     def answer(standing: Standing, details: Iterable[str] = (), comment: str = "") -> Answer:
         return Answer(
             rule["id"], rule["title"], rule["severity"], standing,
@@ -74,7 +73,7 @@ def _answer(known: Known, rule: dict[str, Any]) -> Answer:
     return answer(Standing.NOT_REVIEWED, [f"cannot tell: {_missing}"] if _missing else [], look)
 
 
-def _instead(known: Known, rule: dict[str, Any]) -> str:
+def _instead(known: Known, rule: Mapping[str, Any]) -> str:
     """Why the rule does not apply, when the facts of one such reason are known to hold."""
     for reason in rule.get("instead", ()):
         try:

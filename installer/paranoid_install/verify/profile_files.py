@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import stat as stats
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 
-from paranoid_install import policy
 from paranoid_install.verify.facts import Stat
+from paranoid_install.verify.rules import parts
 from paranoid_install.verify.tree import Tree, limit, of, walk
 
 SEARCH = 0.4
@@ -17,7 +18,7 @@ def text_names() -> frozenset[str]:
     """Names below /etc."""
     return frozenset(
         want["file"]
-        for part in _parts()
+        for part in parts()
         for kind in ("etc", "no_etc")
         for want in part.get(kind, ())
     )
@@ -25,7 +26,7 @@ def text_names() -> frozenset[str]:
 
 def tree_names() -> frozenset[str]:
     """Directories."""
-    return frozenset(part["tree"]["path"] for part in _parts() if "tree" in part)
+    return frozenset(part["tree"]["path"] for part in parts() if "tree" in part)
 
 
 def texts(tree: Tree) -> dict[str, str | None]:
@@ -35,17 +36,22 @@ def texts(tree: Tree) -> dict[str, str | None]:
 
 
 def trees(tree: Tree) -> dict[str, tuple[Stat, ...] | None]:
-    """The directories that rules of a profile ask about, with all that is in them."""
+    """The directories, or files, that rules of a profile ask about, with all that is in them.
+
+    Of a link what it leads to counts, as for `find -L`. Raises SearchCutError.
+    """
     over = limit(SEARCH)
     found: dict[str, tuple[Stat, ...] | None] = {}
     for path in sorted(tree_names()):
-        there = tree.exists(path)
-        walked = walk(tree.real(path), over) if there else ()
-        found[path] = tuple(of(name, stat) for name, stat in walked) if there else None
+        found[path] = tuple(_below(tree, path, over)) if tree.exists(path) else None
     return found
 
 
-def _parts() -> Iterator[dict[str, Any]]:
-    for rule in policy.load("stig")["rule"]:
-        yield rule
-        yield from rule.get("instead", ())
+def _below(tree: Tree, path: str, over: Callable[[], bool]) -> Iterator[Stat]:
+    top = tree.real(path)
+    for name, stat in walk(top, over):
+        inside = path + name.removeprefix(str(top))
+        if not stats.S_ISLNK(stat.st_mode):
+            yield of(inside, stat)
+        elif tree.exists(inside):
+            yield replace(tree.stat(inside), path=inside)

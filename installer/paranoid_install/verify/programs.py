@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from paranoid_install import policy
 from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Runner
 from paranoid_install.verify import files, parse, sshd_config
-from paranoid_install.verify.facts import Listener, NotApplicable, Piece, SshdBlock, Unknown, User
+from paranoid_install.verify.facts import (
+    Group,
+    Listener,
+    NotApplicable,
+    Piece,
+    SshdBlock,
+    Unknown,
+    User,
+)
+from paranoid_install.verify.loginuid import fixed
 from paranoid_install.verify.tree import Tree
 from paranoid_install.verify.unit_checks import own
 from paranoid_install.watch import kernel
@@ -19,6 +30,10 @@ SECONDS = 10.0
 _MOST_BLOCKS = 16
 _MOST_USERS = 16 * 1024**2
 """Characters of a list of users."""
+_LISTED = ("files", "systemd", "mymachines", "compat", "altfiles")
+_PROC = Path("/proc")
+# How sshd names itself once it listens: its command, and how many are at the door.
+_LISTENING = re.compile(r"sshd: (\S+.*?) \[listener\]")
 _CONNECTION = "user=root,host=localhost,addr=192.0.2.1,laddr=192.0.2.2,lport=22"
 _UNITS = policy.load("verify")["units"]
 _PROPERTIES = (
@@ -29,12 +44,17 @@ _PROPERTIES = (
     "DynamicUser",
     "WorkingDirectory",
     "InaccessiblePaths",
+    "Environment",
+    "FragmentPath",
+    "DropInPaths",
     *_UNITS["directives"],
 )
 
 
-def sshd(runner: Runner, tree: Tree) -> dict[str, tuple[str, ...]]:
+def sshd(runner: Runner, tree: Tree) -> dict[str, tuple[str, ...]] | Unknown:
     """The daemon's settings for everybody (sshd(8), -T: extended test mode)."""
+    if (options := _started_with()) is not None:
+        return Unknown(f"sshd was started with {options}, which sshd -T does not know")
     try:
         return parse.sshd(runner.run("sshd", "-T", timeout=SECONDS).stdout)
     except CommandFailed:
@@ -44,6 +64,21 @@ def sshd(runner: Runner, tree: Tree) -> dict[str, tuple[str, ...]]:
             raise
         argv = ("sshd", "-T", "-f", "/dev/stdin")
         return parse.sshd(runner.run(*argv, stdin=f"{head}\n", timeout=SECONDS).stdout)
+
+
+def _started_with() -> str | None:
+    """What a daemon that listens was told beside to take its usual file; None for nothing."""
+    for path in _PROC.glob("[0-9]*/cmdline"):
+        try:
+            said = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has ended
+            continue
+        match = _LISTENING.match(said)
+        words = match[1].split()[1:] if match else []
+        usual = [word for word in words if word not in ("-D", "-e", "-q")]
+        if usual not in ([], ["-f", "/etc/ssh/sshd_config"]):
+            return " ".join(usual)
+    return None
 
 
 def sshd_blocks(runner: Runner, tree: Tree) -> Piece[tuple[SshdBlock, ...]]:
@@ -92,6 +127,9 @@ def listeners(runner: Runner) -> tuple[Listener, ...]:
 
 def users(runner: Runner, tree: Tree) -> tuple[User, ...] | Unknown:
     """Users as the C library finds them (getent(1)), with the persist root's password files."""
+    hidden = _unlisted(tree)
+    if hidden:
+        return Unknown(f"nsswitch.conf: {', '.join(hidden)} need not list all its users")
     passwd, shadow = (
         runner.run("getent", database, timeout=SECONDS).stdout for database in ("passwd", "shadow")
     )
@@ -102,7 +140,16 @@ def users(runner: Runner, tree: Tree) -> tuple[User, ...] | Unknown:
     return parse.passwords(passwd, shadow, files.declared_passwords(tree))
 
 
-def groups(runner: Runner) -> dict[str, tuple[str, ...]]:
+def _unlisted(tree: Tree) -> list[str]:
+    """Sources of users that answer for a name, and may leave it out of a list (sssd.conf(5))."""
+    path = tree.etc("nsswitch.conf")
+    lines = tree.text(path).split("\n") if tree.exists(path) else []
+    said = [line.partition(":")[2] for line in lines if line.split(":")[0].strip() == "passwd"]
+    words = re.sub(r"\[[^]]*\]|#.*", " ", said[-1]).split() if said else []
+    return [word for word in words if word not in _LISTED]
+
+
+def groups(runner: Runner) -> tuple[Group, ...]:
     """Groups and their members as the C library finds them (getent(1))."""
     return parse.groups(runner.run("getent", "group", timeout=SECONDS).stdout)
 
@@ -111,6 +158,11 @@ def audit(_runner: Runner) -> kernel.Status | Unknown:
     """The kernel's audit state, over netlink."""
     found = kernel.status(timeout=SECONDS)
     return found or Unknown("the kernel does not tell its audit state (is this root?)")
+
+
+def loginuid(_runner: Runner) -> bool | Unknown:
+    """Whether the number of a login is fixed, over netlink."""
+    return fixed(SECONDS)
 
 
 def audit_rules(runner: Runner) -> tuple[str, ...]:
@@ -155,6 +207,7 @@ FROM_PROGRAMS: dict[str, Callable[[Runner], Any]] = {
     "listeners": listeners,
     "audit": audit,
     "audit_rules": audit_rules,
+    "loginuid": loginuid,
     "units": units,
     "tailscale": tailscale,
     "clock": clock,

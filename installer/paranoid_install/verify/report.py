@@ -12,6 +12,7 @@ from paranoid_install import __version__
 from paranoid_install.verify.baseline import Accepted
 from paranoid_install.verify.check import Check, ask
 from paranoid_install.verify.facts import Machine
+from paranoid_install.verify.rules import rules_of
 from paranoid_install.verify.terms import Severity, Status
 
 VERSION = 1
@@ -94,6 +95,7 @@ class Report:
 def _as_data(finding: Finding) -> dict[str, Any]:
     check = finding.check
     accepted = finding.accepted
+    rules = rules_of(check.id)
     return {
         "id": check.id,
         "title": check.title,
@@ -101,7 +103,8 @@ def _as_data(finding: Finding) -> dict[str, Any]:
         "status": finding.status,
         "evidence": list(finding.evidence),
         "why": check.why,
-        "reference": check.reference,
+        "reference": ", ".join(rules.get("anssi", ())),
+        "rules": {profile: list(ids) for profile, ids in rules.items()},
         "option": check.option,
         "accepted": None
         if accepted is None

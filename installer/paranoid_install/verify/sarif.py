@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from paranoid_install.verify.report import Finding, Report, printable
+from paranoid_install.verify.rules import rules_of
 from paranoid_install.verify.terms import Severity, Status
 
 SCHEMA = (
@@ -37,7 +38,14 @@ def as_sarif(report: Report) -> dict[str, Any]:
             "fullDescription": {"text": finding.check.why},
             "help": {"text": f"NixOS option: {finding.check.option}"},
             "defaultConfiguration": {"level": _LEVELS[finding.check.severity]},
-            "properties": {"severity": str(finding.check.severity)},
+            "properties": {
+                "severity": str(finding.check.severity),
+                "tags": [
+                    f"{profile}/{rule}"
+                    for profile, ids in rules_of(finding.check.id).items()
+                    for rule in ids
+                ],
+            },
         }
         for finding in report.findings
     ]
@@ -53,6 +61,8 @@ def as_sarif(report: Report) -> dict[str, Any]:
                         "rules": rules,
                     }
                 },
+                # What other machines were found to be is not this one's, and stays.
+                "automationDetails": {"id": f"paranoid-install-verify/{printable(report.host)}/"},
                 "invocations": [
                     {
                         "executionSuccessful": True,

@@ -12,6 +12,8 @@ from paranoid_install.verify.terms import Severity
 
 _POLICY = policy.load("sshd")
 _LAYOUT = policy.load("layout")
+# Who signs keys, or answers for them, lets in whom they like.
+_OTHER_WAYS = ("AuthorizedKeysCommand", "TrustedUserCAKeys", "AuthorizedPrincipalsCommand")
 _KINDS = "PubkeyAcceptedAlgorithms"
 # sshd -T prints an older name for this value.
 _ALIASES = {"without-password": "prohibit-password"}
@@ -87,9 +89,10 @@ def _keys_of_users(machine: Machine) -> Result:
         if not files:
             return [], ["this sshd does not print AuthorizedKeysFile"]
         problems = [f"AuthorizedKeysFile {file}" for file in files if file not in allowed]
-        command = " ".join(effective.get("authorizedkeyscommand", ("none",)))
-        if command != "none":
-            problems.append(f"AuthorizedKeysCommand {command}")
+        for key in _OTHER_WAYS:
+            said = " ".join(effective.get(key.lower(), ("none",)))
+            if said != "none":
+                problems.append(f"{key} {said}")
         return problems, []
 
     return _judge(machine, question)
@@ -117,6 +120,8 @@ def _key_files(machine: Machine) -> Result:
         for file in files:
             if file.stat.uid != 0 or file.stat.mode & 0o022:
                 yield str(file.stat)
+            for stat in file.above:
+                yield f"{stat}, so that {file.stat.path} can be another file"
             for kind in sorted(set(file.kinds) - set(_POLICY["settings"][_KINDS])):
                 yield f"{file.stat.path}: a key of kind {kind}"
 
@@ -133,19 +138,19 @@ def _grouped(group: Mapping[str, Any]) -> Check:
         return _settings(machine, group["keys"])
 
     return Check(f"ssh.{group['id']}", group["title"], Severity(group["severity"]), group["why"],
-                 "paranoid.sshd.enable", function, "R79")  # fmt: skip
+                 "paranoid.sshd.enable", function)  # fmt: skip
 
 
 CHECKS = (
     *(_grouped(group) for group in policy.load("verify")["sshd"]),
     Check("ssh.authorized-keys", "keys are read from root's files alone", Severity.HIGH,
           "who becomes a user could add a key of their own, and come back",
-          "paranoid.sshd.enable", _keys_of_users, "R79"),
+          "paranoid.sshd.enable", _keys_of_users),
     Check("ssh.host-keys", "sshd uses the keys that persist", Severity.HIGH,
           "keys on the volatile root are new at each boot", "paranoid.sshd.enable", _host_keys),
     Check("ssh.keys", "keys are root's to write, and strong", Severity.HIGH,
           "who can write to such a file lets in whom they like", "paranoid.sshd.enable",
-          _key_files, "R79"),
+          _key_files),
     Check("ssh.sftp", "no file transfer by ssh", Severity.LOW,
-          "a second service behind the same door", "paranoid.sshd.sftp", _sftp, "R79"),
+          "a second service behind the same door", "paranoid.sshd.sftp", _sftp),
 )  # fmt: skip

@@ -4,11 +4,13 @@ paths, and must not lead into this one's."""
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat as stats
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from paranoid_install.verify.facts import Stat
 
@@ -16,6 +18,7 @@ _LINKS = 40
 """As many links as the kernel follows (path_resolution(7))."""
 _SYSTEM = "/nix/var/nix/profiles/system"
 _TEXT = 8 * 1024**2
+_ENTRIES = 1024
 
 
 class Tree:
@@ -66,9 +69,30 @@ class Tree:
                 raise OSError(errno.EFBIG, f"larger than {_TEXT} bytes", path)
             return found.decode(errors="surrogateescape")
 
+    def json(self, path: str) -> Any:
+        """A regular file's JSON; other text raises ValueError, text that is too deep too."""
+        try:
+            return json.loads(self.text(path))
+        except RecursionError as error:
+            raise ValueError(f"{path}: too deep") from error
+
     def stat(self, path: str) -> Stat:
         """Owner and mode of what `path` means."""
         return of(path, self.real(path).stat())
+
+    def open_above(self, path: str) -> tuple[Stat, ...]:
+        """The directories on the way to the file that `path` means which others may change.
+
+        Who can rename in one of them can put another file there; a sticky bit prevents that.
+        """
+        found = []
+        for directory in self.real(path).parents:
+            if not directory.is_relative_to(self.root):
+                break
+            stat = of(f"/{directory.relative_to(self.root)}".replace("/.", "/"), directory.stat())
+            if stat.uid != 0 or (stat.mode & 0o022 and not stat.mode & stats.S_ISVTX):
+                found.append(stat)
+        return tuple(found)
 
     def modified(self, path: str) -> float:
         """Seconds since the epoch when `path` itself was last changed; a link is not followed."""
@@ -131,26 +155,30 @@ def walk(top: Path, over: Callable[[], bool]) -> Iterator[tuple[str, os.stat_res
     """Everything below `top`, itself included, on its file system alone; links are not followed.
 
     Directories that this user may not read raise PermissionError, since something could be in
-    them. SearchCutError is raised when `over` says so, once a directory.
+    them. SearchCutError is raised when `over` says so.
     """
     found = top.lstat()
     device = found.st_dev
     yield str(top), found
     waiting = [str(top)] if stats.S_ISDIR(found.st_mode) else []
     while waiting:
-        try:
-            entries = list(os.scandir(waiting.pop()))
-        except (FileNotFoundError, NotADirectoryError):  # it is gone
-            continue
         if over():
             raise SearchCutError
-        for entry in entries:
-            try:
-                stat = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.st_dev != device:
-                continue
-            yield entry.path, stat
-            if stats.S_ISDIR(stat.st_mode):
-                waiting.append(entry.path)
+        try:
+            entries = os.scandir(waiting.pop())
+        except (FileNotFoundError, NotADirectoryError):  # it is gone
+            continue
+        with entries:
+            for number, entry in enumerate(entries, 1):
+                # A directory can be as large as a disk.
+                if number % _ENTRIES == 0 and over():
+                    raise SearchCutError
+                try:
+                    stat = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                if stat.st_dev != device:
+                    continue
+                yield entry.path, stat
+                if stats.S_ISDIR(stat.st_mode):
+                    waiting.append(entry.path)

@@ -95,6 +95,20 @@ def _are_not_exposed(machine: Machine) -> Result:
     return unless(problems) if problems or not absent else unknown(*absent)
 
 
+def _none_changed(machine: Machine) -> Result:
+    units = known(machine.units)
+    guarded = {*_OWN["guarded"], *_OWN["shippers"], _OWN["watch"], _OWN["antivirus"], *own(units)}
+
+    def problems() -> Iterator[str]:
+        for name in sorted(guarded & units.keys()):
+            paths = f"{units[name].get('FragmentPath', '')} {units[name].get('DropInPaths', '')}"
+            for path in paths.split():
+                if path.startswith(tuple(_OWN["runtime"])):
+                    yield f"{name}: {path}"
+
+    return unless(problems())
+
+
 def _none_failed(machine: Machine) -> Result:
     return unless(
         f"{name} has failed"
@@ -124,22 +138,24 @@ def _signatures(machine: Machine) -> Result:
 
 CHECKS = (
     Check("units.users", "each service has a user of its own", Severity.HIGH,
-          "what runs as root takes the machine with it", "paranoid.services.<name>", _have_users,
-          "R64"),
+          "what runs as root takes the machine with it", "paranoid.services.<name>", _have_users),
     Check("units.confined", "services are confined", Severity.HIGH,
           "a service that is taken over must not reach the rest",
           "paranoid.services.<name>.settings",
-          _are_confined, "R65"),
+          _are_confined),
     Check("units.persist", "services do not see the persist root", Severity.HIGH,
           "keys and password hashes lie there", "paranoid.services.<name>.settings",
-          _do_not_see_persist, "R65"),
+          _do_not_see_persist),
     Check("units.exposure", "services are little exposed", Severity.MEDIUM,
           "systemd's own count of what a service could still do",
-          "paranoid.services.<name>.settings", _are_not_exposed, "R65"),
+          "paranoid.services.<name>.settings", _are_not_exposed),
+    Check("units.changed", "no unit that guards was changed at run time", Severity.HIGH,
+          "a drop-in of an hour ago starts a daemon with other settings, or another in its name",
+          "systemd.services.<name>", _none_changed),
     Check("units.failed", "no unit has failed", Severity.MEDIUM,
           "a measure whose unit failed is not there", "systemd.services.<name>", _none_failed),
     Check("units.watch", "the audit trail is watched", Severity.HIGH,
-          "records that nobody reads warn nobody", "paranoid.watch.enable", _watched, "R73"),
+          "records that nobody reads warn nobody", "paranoid.watch.enable", _watched),
     Check("units.antivirus", "the scan for malware runs by the clock", Severity.LOW,
           "a scanner that is only installed finds nothing", "paranoid.antivirus.enable", _scanned),
     Check("units.signatures", "the scanner's signatures are fresh", Severity.LOW,

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from paranoid_install import policy
-from paranoid_install.verify.check import Check, Result, not_applicable, unless
+from paranoid_install.verify.check import Check, Result, not_applicable, searched, unless
 from paranoid_install.verify.facts import Machine, Stat, known
 from paranoid_install.verify.terms import Severity
 
 _OWN = policy.load("verify")
 _SUDO = ("sudo", "sudoedit")
+_PAM = _OWN["pam"]
+_STORE = policy.load("layout")["store"]["mountPoint"] + "/"
+# What spares a password (sudoers(5)), and lines that are about nobody.
+_UNASKED = re.compile(r"NOPASSWD|!\s*authenticate|\bexempt_group\b")
+_DEFINITION = re.compile(r"Defaults(?=[\s@:!>])|(?:User|Runas|Host|Cmnd|Cmd)_Alias\s")
+_ADMINISTRATORS = re.compile(r"(?:root|%wheel)\s+[^\s,]")
 
 
 def _name(stat: Stat) -> str:
@@ -60,7 +67,8 @@ def _wrappers_are_roots(machine: Machine) -> Result:
 
 
 def _no_other_setuid(machine: Machine) -> Result:
-    return unless(str(stat) for stat in known(machine.setuid))
+    search = known(machine.search)
+    return searched(map(str, search.setuid), search)
 
 
 def _few_programs(machine: Machine) -> Result:
@@ -83,58 +91,99 @@ def _hashes_are_slow(machine: Machine) -> Result:
 
 def _no_roots_by_group(machine: Machine) -> Result:
     groups = known(machine.groups)
-    return unless(
-        (
-            f"{member} is in {name}"
-            for name in _OWN["groups"]["root"]
-            for member in groups.get(name, ())
-            if member != "root"
-        ),
-        *(f"wheel: {member}" for member in groups.get("wheel", ())),
-    )
+    # A number counts, not its name: that of root, and of each group of the policy.
+    wanted = {0: "root"} | {g.gid: g.name for g in groups if g.name in _OWN["groups"]["root"]}
+
+    def problems() -> Iterator[str]:
+        for group in groups:
+            if group.gid in wanted:
+                also = "" if group.name == wanted[group.gid] else f", by the name {group.name}"
+                for member in group.members:
+                    if member != "root":
+                        yield f"{member} is in {wanted[group.gid]}{also}"
+        for user in known(machine.users):
+            if user.gid in wanted and user.uid != 0:
+                yield f"{user.name}: its group is {wanted[user.gid]}"
+
+    members = [member for group in groups if group.name == "wheel" for member in group.members]
+    return unless(problems(), *(f"wheel: {member}" for member in members))
 
 
 def _sudo_asks(machine: Machine) -> Result:
-    return unless(
-        line for line in known(machine.sudoers) if "NOPASSWD" in line or "!authenticate" in line
-    )
+    def problems() -> Iterator[str]:
+        for line in known(machine.sudoers):
+            if _UNASKED.search(line):
+                yield line
+            elif not _DEFINITION.match(line) and not _ADMINISTRATORS.match(line):
+                yield f"{line}: for others than root and wheel"
+
+    return unless(problems())
+
+
+def _pam_asks(machine: Machine) -> Result:
+    def problems() -> Iterator[str]:
+        for service, lines in known(machine.pam).items():
+            for line in lines:
+                kind, control, module = _pam_line(line)
+                name = module.rpartition("/")[2]
+                deciding = name in _PAM["deciding"] and control not in _PAM["restricting"]
+                if kind == "auth" and (name in _PAM["unasked"] or deciding):
+                    yield f"{service}: {line}"
+                elif "/" in module and not (module.startswith(_STORE) and "/../" not in module):
+                    yield f"{service}: {line}: not of the store"
+
+    return unless(problems())
+
+
+def _pam_line(line: str) -> tuple[str, str, str]:
+    """The kind of a line of pam.d(5), its control, and its module or the file that it includes."""
+    kind, _, rest = " ".join(line.split()).partition(" ")
+    if kind == "@include":
+        return kind, kind, rest
+    end = "]" if rest.startswith("[") else " "
+    control, _, rest = rest.partition(end)
+    return kind.lstrip("-").lower(), control.lower(), rest.strip().partition(" ")[0]
 
 
 def _nobody_comes_back(machine: Machine) -> Result:
-    return unless(f"{path}: has capabilities" for path in known(machine.capable))
+    search = known(machine.search)
+    return searched((f"{path}: has capabilities" for path in search.capable), search)
 
 
 CHECKS = (
     Check("users.root", "root alone has the number 0", Severity.CRITICAL,
-          "a second name for root is a back door", "users.users.<name>.uid", _one_root, "R30"),
+          "a second name for root is a back door", "users.users.<name>.uid", _one_root),
     Check("users.empty-passwords", "nobody gets in without a password", Severity.CRITICAL,
-          "an empty password is none", "paranoid.users.enable", _no_empty_passwords, "R31"),
+          "an empty password is none", "paranoid.users.enable", _no_empty_passwords),
     Check("users.passwords", "passwords come from the persist root", Severity.HIGH,
           "an initial password, or one that somebody set, is not the owner's",
-          "paranoid.users.enable", _passwords_are_declared, "R31"),
+          "paranoid.users.enable", _passwords_are_declared),
     Check("users.sudo", "only administrators can start sudo", Severity.HIGH,
           "mistakes in it are of no use to those who cannot start it", "paranoid.sudo.mode",
-          _sudo_is_closed, "R38"),
+          _sudo_is_closed),
     Check("users.wrappers", "there are no set-uid programs that can be spared", Severity.HIGH,
           "each is a large program that runs as root with what a user gives it",
-          "paranoid.sudo.enable", _few_wrappers, "R56"),
+          "paranoid.sudo.enable", _few_wrappers),
     Check("users.wrappers-owner", "set-uid programs belong to root", Severity.CRITICAL,
           "who can write to one is root", "security.wrappers.<name>.owner",
-          _wrappers_are_roots, "R57"),
+          _wrappers_are_roots),
     Check("users.setuid", "there are no set-uid files elsewhere", Severity.HIGH,
-          "one left behind is a way back in", "paranoid.sudo.enable", _no_other_setuid, "R56"),
+          "one left behind is a way back in", "paranoid.sudo.enable", _no_other_setuid),
     Check("users.hashes", "passwords are hashed so that guessing is slow", Severity.HIGH,
           "of old hashes billions are tried in a second", "paranoid.users.enable",
-          _hashes_are_slow, "R32"),
+          _hashes_are_slow),
     Check("users.groups", "nobody is in a group that is as good as root", Severity.HIGH,
           "who can mount, read the disk or start a container as root is root",
-          "users.users.<name>.extraGroups", _no_roots_by_group, "R53"),
-    Check("users.sudoers", "sudo asks for a password", Severity.MEDIUM,
+          "users.users.<name>.extraGroups", _no_roots_by_group),
+    Check("users.sudoers", "sudo is for administrators, and asks for a password", Severity.MEDIUM,
           "a program that runs as an administrator would be root at once",
-          "security.sudo.extraRules", _sudo_asks, "R39"),
+          "security.sudo.extraRules", _sudo_asks),
+    Check("users.pam", "PAM lets nobody in unasked", Severity.CRITICAL,
+          "one line that permits opens a login to every password",
+          "security.pam.services.<name>", _pam_asks),
     Check("users.capabilities", "no files give capabilities", Severity.HIGH,
           "one left behind is a way back in", "security.wrappers.<name>.capabilities",
-          _nobody_comes_back, "R56"),
+          _nobody_comes_back),
     Check("users.packages", "no programs that nobody asked for", Severity.LOW,
-          "an intruder uses what is there", "paranoid.packages.enable", _few_programs, "R58"),
+          "an intruder uses what is there", "paranoid.packages.enable", _few_programs),
 )  # fmt: skip

@@ -20,13 +20,17 @@ lost, backlog."""
 
 @dataclass(frozen=True)
 class Status:
-    """`enabled` 0, 1 or 2 (locked); `lost` records since boot; `backlog` records that wait."""
+    """`enabled` 0, 1 or 2 (locked); `lost` records since boot; `backlog` records that wait.
+
+    `rate` is the most records a second that are taken, 0 for no limit.
+    """
 
     enabled: int
     pid: int
     backlog_limit: int
     lost: int
     backlog: int
+    rate: int = 0
 
 
 def status(timeout: float = 2.0) -> Status | None:
@@ -53,5 +57,5 @@ def answer(data: bytes) -> Status | bool | None:
         return False
     if kind != _AUDIT_GET or len(data) < _HEADER.size + _STATUS.size:
         return None
-    _, enabled, _, pid, _, limit, lost, backlog = _STATUS.unpack_from(data, _HEADER.size)
-    return Status(enabled, pid, limit, lost, backlog)
+    _, enabled, _, pid, rate, limit, lost, backlog = _STATUS.unpack_from(data, _HEADER.size)
+    return Status(enabled, pid, limit, lost, backlog, rate)

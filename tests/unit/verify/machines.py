@@ -11,15 +11,21 @@ from paranoid_install import policy
 from paranoid_install.mounts import MountEntry
 from paranoid_install.verify import parse
 from paranoid_install.verify.facts import (
+    AppArmor,
     Declared,
+    Group,
     KeyFile,
     Listener,
     Loader,
     Machine,
     Place,
+    Sample,
+    Search,
     Space,
     Stat,
+    Usb,
     User,
+    known,
 )
 from paranoid_install.verify.kernel_checks import MODULES_DISABLED, USER_NAMESPACES
 from paranoid_install.watch.kernel import Status
@@ -164,14 +170,30 @@ def paranoid() -> Machine:
         nix={"allowed-users": "root", "trusted-users": "root", "sandbox-fallback": "false"},
         channels=(),
         users=(
-            User("root", 0, "hash", declared=True, method="y"),
-            User("web", 990, "locked"),
+            User("root", 0, "hash", declared=True, method="y", gid=0),
+            User("web", 990, "locked", gid=990),
         ),
-        groups={"wheel": ("alice",), "disk": ()},
+        groups=(
+            Group("root", 0),
+            Group("wheel", 1, ("alice",)),
+            Group("disk", 6),
+            Group("web", 990),
+        ),
         sudoers=("%wheel ALL=(ALL:ALL) SETENV: ALL",),
+        pam={
+            "login": (
+                "account required /nix/store/x-linux-pam/lib/security/pam_unix.so",
+                "auth sufficient /nix/store/x-linux-pam/lib/security/pam_unix.so likeauth",
+                "auth required pam_deny.so",
+            ),
+            "su": ("auth required pam_wheel.so", "auth include login"),
+        },
         key_files=(KeyFile(Stat("/etc/ssh/authorized_keys.d/root", 0o444), ("ssh-ed25519",)),),
-        loose=(),
-        capable=(),
+        search=Search(uids={0: PERSIST, 990: f"{PERSIST}/srv/web"}, gids={0: PERSIST}),
+        sample=Sample(7, 900, 512 << 20, 1200, running=40, running_hashed=40),
+        usb=Usb({"usb1": "1"}, frozenset({"usb", "usbhid"})),
+        radios={"phy0 (wlan)": False},
+        apparmor=AppArmor(on=True, enforced=3),
         secure_boot=True,
         texts={},
         trees={"/var/log/audit": (Stat("/var/log/audit", 0o700, directory=True),)},
@@ -179,10 +201,10 @@ def paranoid() -> Machine:
             Stat("/run/wrappers/bin/unix_chkpwd", 0o4511),
             Stat("/run/wrappers/bin/sudo", 0o4510, 0, 1),
         ),
-        setuid=(),
         programs=frozenset({"bash", "nix"}),
         audit=Status(2, 812, 8192, 0, 0),
         audit_rules=audit_rules(),
+        loginuid=True,
         sysctl=SYSCTL,
         parameters=tuple(
             item["name"] + (f"={item['value']}" if "value" in item else "")
@@ -190,6 +212,7 @@ def paranoid() -> Machine:
         ),
         modules=frozenset({"ext4", "tun"}),
         lockdown="integrity",
+        config={"X86_64": "y", "STRICT_KERNEL_RWX": "y", "PROC_KCORE": "y"},
         vulnerabilities={"meltdown": "Not affected", "mds": "Mitigation: Clear CPU buffers"},
         coredump={"Storage": "none"},
         units={
@@ -216,6 +239,7 @@ def paranoid() -> Machine:
         clock={"NTPSynchronized": "yes"},
         system_age=86400.0,
         signatures_age=3600.0,
+        support=90 * 86400.0,
     )
 
 
@@ -247,6 +271,11 @@ def known_units(machine: Machine) -> dict[str, dict[str, str]]:
 def more(name: str, *values: Any) -> Loosening:
     """Further members of a piece that is a list."""
     return lambda machine: piece(name, (*getattr(machine, name), *values))(machine)
+
+
+def met(**found: Any) -> Loosening:
+    """Something else that the walk over the disk met."""
+    return lambda machine: piece("search", replace(known(machine.search), **found))(machine)
 
 
 def remounted(point: str, options: str, **changed: Any) -> Loosening:

@@ -3,6 +3,7 @@ without its facts it is unknown."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,23 @@ from paranoid_install import policy
 from paranoid_install.verify.check import Check, ask
 from paranoid_install.verify.facts import (
     PIECES,
+    AppArmor,
+    Group,
     KeyFile,
     Listener,
     Loader,
     Machine,
     NotApplicable,
+    Sample,
     Space,
     Stat,
     Unknown,
+    Usb,
     User,
 )
 from paranoid_install.verify.kernel_checks import KEYS, MODULES_DISABLED, USER_NAMESPACES
 from paranoid_install.verify.registry import BY_ID, CHECKS
+from paranoid_install.verify.rules import rules_of
 from paranoid_install.verify.terms import Status
 from paranoid_install.watch.kernel import Status as Audit
 from tests.unit.verify.machines import (
@@ -37,6 +43,7 @@ from tests.unit.verify.machines import (
     allow,
     audit_rules,
     entry,
+    met,
     more,
     mount,
     on,
@@ -71,6 +78,7 @@ LOOSENINGS: dict[str, Loosening] = {
     "mounts.nodev": remounted("/srv", "rw,noexec,nosuid"),
     "mounts.store": remounted("/nix/store", "rw,nosuid,nodev"),
     "mounts.wrappers": remounted("/run/wrappers", "rw,nodev"),
+    "mounts.masked": more("mounts", mount("/proc/sys/kernel/panic", "ro,noexec", "tmpfs", "/2")),
     "mounts.boot": remounted("/boot", "rw,nosuid,nodev,noexec", super_options=("rw",)),
     "mounts.swap": piece("swaps", {"/dev/vda3": "plain"}),
     "mounts.encrypted": piece("encryption", ("/dev/vda2", False)),
@@ -102,12 +110,20 @@ LOOSENINGS: dict[str, Loosening] = {
     "users.sudo": piece("wrappers", (Stat("/run/wrappers/bin/sudo", 0o4511),)),
     "users.wrappers": more("wrappers", Stat("/run/wrappers/bin/su", 0o4511)),
     "users.wrappers-owner": piece("wrappers", (Stat("/run/wrappers/bin/unix_chkpwd", 0o4577),)),
-    "users.setuid": piece("setuid", (Stat("/nix/persist/srv/x", 0o4755),)),
+    "users.setuid": met(setuid=(Stat("/nix/persist/srv/x", 0o4755),)),
     "users.hashes": more("users", User("a", 1, "hash", declared=True, method="1")),
-    "users.groups": piece("groups", {"docker": ("alice", "root")}),
+    "users.groups": more("groups", Group("docker", 131, ("alice", "root"))),
     "users.sudoers": more("sudoers", "alice ALL=(ALL) NOPASSWD: ALL"),
-    "users.capabilities": piece("capable", ("/nix/persist/srv/x",)),
-    "persistence.writable": piece("loose", (Stat("/nix/persist/srv/x", 0o666),)),
+    "users.pam": entry("pam", "sshd", ("auth sufficient pam_permit.so",)),
+    "boot.shell": more("parameters", "systemd.debug_shell"),
+    "units.changed": unit("sshd.service", DropInPaths="/run/systemd/system/sshd.service.d/x.conf"),
+    "users.capabilities": met(capable=("/nix/persist/srv/x",)),
+    "persistence.writable": met(loose=(Stat("/nix/persist/srv/x", 0o666),)),
+    "persistence.ownerless": met(uids={4242: "/nix/persist/srv/x"}),
+    "store.integrity": piece("sample", Sample(7, 9, 1, 9, changed=("/nix/store/a: other",))),
+    "devices.usb": piece("usb", Usb({"usb1": "1"}, frozenset({"uas"}))),
+    "devices.wireless": piece("radios", {"phy0 (wlan)": True}),
+    "kernel.apparmor": piece("apparmor", AppArmor(on=False)),
     "ssh.keys": more("key_files", KeyFile(Stat("/etc/ssh/x", 0o664), ("ssh-ed25519",))),
     "audit.log": piece("trees", {"/var/log/audit": (Stat("/var/log/audit/audit.log", 0o644),)}),
     "boot.secure": piece("secure_boot", False),
@@ -146,6 +162,7 @@ LOOSENINGS: dict[str, Loosening] = {
     "boot.break-glass": piece("loader", Loader("systemd-boot", "editor no\n", ("nixos-1.conf",))),
     "boot.kernel": piece("kernels", ("/nix/store/a-linux/bzImage", "/nix/store/b-linux/bzImage")),
     "time.clock": piece("clock", {"NTPSynchronized": "no"}),
+    "time.supported": piece("support", -86400.0),
     "time.updates": piece("system_age", 400 * 86400.0),
 }  # fmt: skip
 
@@ -177,6 +194,10 @@ def test_a_check_without_its_facts_is_unknown(check: Check) -> None:
     assert ask(check, Machine()).status is Status.UNKNOWN
 
 
+ASIDE = ("declared", "texts", "allotted", "blocked", "loginuid", "config")
+"""Pieces that profiles alone ask for, or that a check needs only without others."""
+
+
 @pytest.mark.parametrize("name", PIECES)
 def test_no_check_fails_for_want_of_a_fact(name: str) -> None:
     # Nor does one pass that has just asked for it: some check has to change its answer.
@@ -187,7 +208,7 @@ def test_no_check_fails_for_want_of_a_fact(name: str) -> None:
         machine = piece(name, missing)(paranoid())
         answers = {check.id: ask(check, machine) for check in CHECKS}
         assert not [i for i, result in answers.items() if result.status is Status.FAIL]
-        if name not in ("declared", "texts"):
+        if name not in ASIDE:
             told = [r.evidence for r in answers.values() if r.status is answer]
             assert (missing.reason,) in told
 
@@ -234,9 +255,9 @@ def test_stricter_than_the_policy_passes() -> None:
     ("what", "fails"),
     [
         (mount("/mnt", "rw,relatime"), ["mounts.noexec"]),
-        (mount("/mnt", "ro,relatime"), []),
+        (mount("/mnt", "ro,relatime", device="fd:07"), []),
         (mount("/mnt", "rw,relatime", more="ro"), []),
-        (mount("/nix/var/nix/builds", "rw,nosuid,nodev"), []),
+        (mount("/nix/var/nix/builds", "rw,nosuid,nodev", device="fd:07"), []),
         # A mount over another one is what is seen.
         (mount("/srv", "rw,nosuid,nodev", root="/persist/srv"), ["mounts.noexec"]),
         (mount("/var/lib", "rw,nosuid,nodev,noexec", root="/lib", device="fd:07"),
@@ -337,6 +358,32 @@ def test_only_one_family_that_drops_is_not_enough() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("entry", "masks"),
+    [
+        (mount("/proc/sys", "ro", "proc", "/sys"), False),
+        (mount("/sys/kernel/security", "rw", "securityfs"), False),
+        (mount("/sys/fs/cgroup", "rw", "cgroup2"), False),
+        (mount("/proc/sys/kernel/kptr_restrict", "rw", "proc", "/sys/kernel/yama/ptrace_scope"),
+         True),
+        (mount("/proc/cmdline", "ro", "ext4", "/run/over"), True),
+        (mount("/proc", "rw", "tmpfs"), True),
+        (mount("/sys", "ro", "overlay"), True),
+        (mount("/sys/kernel/security", "rw", "tmpfs"), True),
+        (mount("/sys/class/rfkill", "rw", "sysfs", "/class/leds"), True),
+        (mount("/sys/firmware/efi/efivars", "rw", "bpf"), True),
+        (mount("/nix/store/x-openssh/bin/sshd", "ro", "tmpfs", "/sshd"), True),
+        (mount("/run/wrappers/bin", "ro,nosuid,nodev,noexec", "tmpfs"), True),
+        (mount("/systemd", "ro", "tmpfs"), False),
+    ],
+)  # fmt: skip
+def test_what_hides_the_kernels_word_is_told_from_what_belongs_there(
+    entry: Any, masks: bool
+) -> None:
+    found = ask(BY_ID["mounts.masked"], more("mounts", entry)(paranoid()))
+    assert (found.status is Status.FAIL) == masks, found.evidence
+
+
 def test_a_machine_that_only_swaps_to_ciphers_passes() -> None:
     machine = piece("swaps", {"/dev/dm-0": "encrypted"})(paranoid())
     assert ask(BY_ID["mounts.swap"], machine).status is Status.PASS
@@ -377,6 +424,92 @@ def test_an_owner_that_drifted_is_named(stat: Stat, says: str) -> None:
     assert (stat.path in evidence, says in evidence) == (True, True)
 
 
+@pytest.mark.parametrize(
+    ("loosening", "says"),
+    [
+        (more("groups", Group("docker", 131, ("eve",))), "eve is in docker"),
+        # The same number under another name, and a group that needs no members.
+        (more("groups", Group("games", 6, ("eve",))), "eve is in disk, by the name games"),
+        (more("groups", Group("games", 0, ("eve",))), "eve is in root, by the name games"),
+        (more("users", User("eve", 1000, "locked", gid=6)), "eve: its group is disk"),
+    ],
+)
+def test_a_group_counts_by_its_number(loosening: Loosening, says: str) -> None:
+    machine = loosening(paranoid())
+    assert red(machine) == ["users.groups"]
+    assert ask(BY_ID["users.groups"], machine).evidence == (says,)
+
+
+def test_a_walk_that_was_cut_passes_nothing() -> None:
+    for name in ("users.setuid", "users.capabilities", "persistence.writable",
+                 "persistence.ownerless"):  # fmt: skip
+        assert ask(BY_ID[name], met(cut=True)(paranoid())).status is Status.UNKNOWN
+        assert ask(BY_ID[name], met(cut=True)(LOOSENINGS[name](paranoid()))).status is Status.FAIL
+
+
+def test_without_a_persist_root_nobody_can_tell_what_is_on_it() -> None:
+    machine = met(persist=False)(paranoid())
+    for name in ("persistence.writable", "persistence.ownerless"):
+        assert ask(BY_ID[name], machine).status is Status.UNKNOWN
+
+
+def test_whose_files_are_on_a_disk_is_known_where_nixos_gave_the_numbers() -> None:
+    disk = replace(paranoid(), users=NotApplicable("off"), groups=NotApplicable("off"))
+    for allotted, status in (((frozenset({0, 990}), frozenset({0})), Status.PASS),
+                             ((frozenset({0}), frozenset({0})), Status.UNKNOWN)):  # fmt: skip
+        machine = piece("allotted", allotted)(disk)
+        assert ask(BY_ID["persistence.ownerless"], machine).status is status
+
+
+@pytest.mark.parametrize(
+    ("usb", "more_facts", "status"),
+    [
+        (Usb({"usb1": "0", "usb2": "2"}, frozenset({"usb_storage"})), {}, Status.PASS),
+        (Usb({"usb1": "0", "usb2": "1"}, frozenset({"usb_storage"})), {}, Status.FAIL),
+        (Usb({"usb1": "1"}), {"blocked": frozenset({"usb_storage", "uas"})}, Status.PASS),
+        (Usb({"usb1": "1"}), {"blocked": frozenset({"usb_storage"})}, Status.FAIL),
+        (Usb({"usb1": "1"}), {}, Status.UNKNOWN),
+        (Usb({}), {}, Status.UNKNOWN),
+        (Usb({"usb1": "1"}), {"units": {"usbguard.service": {"ActiveState": "active"}}},
+         Status.UNKNOWN),
+        (NotApplicable("this kernel speaks no USB"), {}, Status.NOT_APPLICABLE),
+    ],
+)  # fmt: skip
+def test_sticks_are_kept_out_by_the_bus_the_driver_or_its_absence(
+    usb: Any, more_facts: dict[str, Any], status: Status
+) -> None:
+    machine = replace(paranoid(), usb=usb, sysctl={}, **more_facts)
+    assert ask(BY_ID["devices.usb"], machine).status is status
+
+
+def test_a_disk_that_is_not_running_says_which_drivers_it_would_not_load() -> None:
+    for names, status in (({"usb_storage", "uas"}, Status.PASS), ({"uas"}, Status.FAIL)):
+        machine = replace(paranoid(), live=False, blocked=frozenset(names))
+        assert ask(BY_ID["devices.usb"], machine).status is status
+
+
+@pytest.mark.parametrize(
+    ("sample", "status"),
+    [
+        (Sample(1, 0, 0, 9), Status.UNKNOWN),
+        (Sample(1, 9, 1, 9, foreign=("/nix/store/x",)), Status.FAIL),
+        # It may be that it was registered a moment ago.
+        (Sample(1, 9, 1, 9, foreign=("/nix/store/x",), pending=True), Status.UNKNOWN),
+        (Sample(1, 9, 1, 9, changed=("/nix/store/x: y",), pending=True), Status.FAIL),
+    ],
+)
+def test_the_store_is_judged_by_what_was_hashed(sample: Sample, status: Status) -> None:
+    result = ask(BY_ID["store.integrity"], piece("sample", sample)(paranoid()))
+    assert result.status is status
+    assert "seed 1: " in " ".join(result.evidence) or sample.foreign
+
+
+def test_apparmor_that_enforces_nothing_is_none() -> None:
+    for found in (AppArmor(on=True), AppArmor(on=True, enforced=2, others=("a (complain)",))):
+        machine = piece("apparmor", found)(paranoid())
+        assert red(machine) == ["kernel.apparmor"]
+
+
 def test_owners_on_a_disk_that_is_not_running_are_the_policys_alone() -> None:
     machine = piece("users", NotApplicable("not running"))(paranoid())
     drifted = more("owners", Stat("/nix/persist/srv/x", 0o755, 4242, directory=True))(machine)
@@ -406,12 +539,16 @@ def test_the_policy_groups_each_kernel_setting_once() -> None:
     assert sorted(grouped) == sorted(item["key"] for item in policy.load("sysctl")["setting"])
 
 
+def _rules(check: str) -> str:
+    return "; ".join(f"{p.upper()} {', '.join(ids)}" for p, ids in rules_of(check).items())
+
+
 def test_the_documentation_lists_each_check_as_it_is() -> None:
     text = (Path(__file__).parents[3] / "docs/verify.md").read_text()
     rows = [line for line in text.splitlines() if line.startswith("| ") and ". " not in line[:9]]
     listed = [row for row in rows if "." in row.split(" ")[1]]
     assert listed == [
-        f"| {c.id} | {c.severity} | {c.title} | {c.reference} | `{c.option}` |" for c in CHECKS
+        f"| {c.id} | {c.severity} | {c.title} | {_rules(c.id)} | `{c.option}` |" for c in CHECKS
     ]
 
 

@@ -20,6 +20,7 @@ from paranoid_install.verify.check import ask
 from paranoid_install.verify.facts import (
     PIECES,
     Declared,
+    Group,
     Listener,
     Machine,
     NotApplicable,
@@ -34,6 +35,7 @@ from tests.unit.verify.machines import mount, paranoid
 
 PROFILE = "nix/var/nix/profiles"
 SYSTEM = "nix/store/aaa-system"
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIHvQbVY0W5kqWqjJ4H2Y1x0mX3dC9n5jQ3l1v8kQyT2b a"
 
 
 class Programs:
@@ -98,16 +100,35 @@ def test_settings_of_the_kernel_are_those_that_the_disks_system_would_set(disk: 
     machine = gather(disk, Programs())
     grouped = [f"kernel.{group['id']}" for group in policy.load("verify")["sysctl"]]
     assert all(ask(BY_ID[name], machine).status is Status.PASS for name in grouped)
-    answered = [ask(check, machine).status for check in CHECKS]
-    assert sum(status in (Status.PASS, Status.FAIL) for status in answered) >= 34
     write(disk, f"{SYSTEM}/etc/sysctl.d/70-later.conf", "-kernel/kptr_restrict=0\n")
     assert ask(BY_ID["kernel.addresses"], gather(disk, Programs())).status is Status.FAIL
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="the disk's files must be root's")
+def test_a_third_of_the_checks_are_answered_of_a_disk_that_is_not_running(disk: Path) -> None:
+    etc = f"{SYSTEM}/etc"
+    settings = policy.load("sysctl")["setting"]
+    write(disk, f"{etc}/sysctl.d/60-nixos.conf",
+          "".join(f"{item['key']} = {item['value']}\n" for item in settings))  # fmt: skip
+    write(
+        disk, f"{etc}/modprobe.d/nixos.conf", "install usb-storage /x/false\ninstall uas /x/false"
+    )
+    write(disk, f"{etc}/systemd/journald.conf", "[Journal]\nStorage=volatile\n")
+    write(disk, f"{etc}/sudoers", "%wheel ALL=(ALL) ALL\n")
+    write(disk, "nix/persist/etc/ssh/authorized_keys.d/root", "ssh-ed25519 AAAA x\n")
+    write(disk, "nix/persist/var/lib/nixos/gid-map", "{}")
+    machine = gather(disk, Programs())
+    answered = {
+        check.id for check in CHECKS
+        if ask(check, machine).status in (Status.PASS, Status.FAIL)
+    }  # fmt: skip
+    assert len(answered) >= 39, sorted(answered)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the disk's files must be root's")
 def test_ways_back_in_are_found_on_a_disk(disk: Path) -> None:
     keys = "nix/persist/etc/ssh/authorized_keys.d"
-    write(disk, f"{keys}/root", 'restrict,command="a b" ssh-ed25519 AAAAC3 x\n# note\n\n')
+    write(disk, f"{keys}/root", f'restrict,command="a b" {KEY}\n# note\n\n')
     names = ("ssh.keys", "persistence.writable", "users.capabilities", "users.sudoers")
     write(disk, "etc/sudoers", "Defaults x\n@includedir /etc/sudoers.d\n")
     write(disk, "etc/sudoers.d/10-site", "%wheel ALL=(ALL) ALL\n")
@@ -123,8 +144,8 @@ def test_ways_back_in_are_found_on_a_disk(disk: Path) -> None:
     machine = gather(disk, Programs())
     assert [ask(BY_ID[name], machine).status for name in names] == [Status.FAIL] * 4
     evidence = " ".join(ask(BY_ID["ssh.keys"], machine).evidence)
-    assert ("kind ?" in evidence, "kind ssh-dss" in evidence, "/web: mode 0666" in evidence) == (
-        True, True, True,
+    assert (evidence.count("kind ?"), "ssh-dss" in evidence, "/web: mode 0666" in evidence) == (
+        1, False, True,
     )  # fmt: skip
     (line,) = ask(BY_ID["users.capabilities"], machine).evidence
     assert line.endswith("/srv/tool: has capabilities")
@@ -132,7 +153,7 @@ def test_ways_back_in_are_found_on_a_disk(disk: Path) -> None:
 
 def test_groups_are_read_as_the_c_library_prints_them() -> None:
     text = "wheel:x:1:alice,bob\ndocker:x:131:\n"
-    assert parse.groups(text) == {"wheel": ("alice", "bob"), "docker": ()}
+    assert parse.groups(text) == (Group("wheel", 1, ("alice", "bob")), Group("docker", 131))
 
 
 def test_what_only_runs_is_not_applicable_to_a_disk_and_nothing_is_started(disk: Path) -> None:
@@ -282,11 +303,11 @@ def test_a_hash_is_declared_when_it_is_that_of_the_persist_root() -> None:
     )
     shadow = "root:$y$1:1::\nalice:$y$2:1::\nguest::1::\ndaemon:!*:1::\nbob:!$y$3:1::\n"
     assert parse.passwords(passwd, shadow, {"root": "$y$1\n"}) == (
-        User("root", 0, "hash", declared=True, method="y"),
-        User("alice", 1, "hash", method="y"),
-        User("guest", 2, "empty"),
-        User("daemon", 3, "locked"),
-        User("bob", 4, "locked"),
+        User("root", 0, "hash", declared=True, method="y", gid=0),
+        User("alice", 1, "hash", method="y", gid=0),
+        User("guest", 2, "empty", gid=0),
+        User("daemon", 3, "locked", gid=0),
+        User("bob", 4, "locked", gid=0),
     )
 
 
@@ -463,7 +484,9 @@ def test_what_a_match_block_opens_is_found(tmp_path: Path, block: str) -> None:
     (disk / str(root)[1:]).symlink_to("/")
     runner = RealSshd(disk)
     everybody = "yes" if block.startswith("Match all") else "no"
-    assert programs.sshd(runner, Tree(disk))["passwordauthentication"] == (everybody,)
+    found = programs.sshd(runner, Tree(disk))
+    assert isinstance(found, dict), found
+    assert found["passwordauthentication"] == (everybody,)
     blocks = programs.sshd_blocks(runner, Tree(disk))
     assert isinstance(blocks, tuple), blocks
     machine = replace(paranoid(), sshd_blocks=blocks)

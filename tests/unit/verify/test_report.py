@@ -30,14 +30,14 @@ from paranoid_install.verify.registry import BY_ID, CHECKS
 from paranoid_install.verify.report import Report, judge, printable
 from paranoid_install.verify.sarif import as_sarif
 from paranoid_install.verify.terms import Severity, Status
-from tests.unit.verify.machines import more, paranoid, piece
+from tests.unit.verify.machines import met, paranoid, piece
 from tests.unit.verify.test_gather import Programs
 
 SCHEMA = json.loads((Path(__file__).parents[3] / "docs/verify.schema.json").read_text())
 TODAY = date(2026, 11, 26)
 HOSTILE = "</code><script>alert(1)</script>\x1b]0;owned\x07\x1b[2J\r\n[red]\udcff\u202e&\"'\x00]]>"
-LOOSE = more("setuid", Stat("/srv/x", 0o4755))
-WILD = more("setuid", Stat(HOSTILE, 0o4755))
+LOOSE = met(setuid=(Stat("/srv/x", 0o4755),))
+WILD = met(setuid=(Stat(HOSTILE, 0o4755),))
 
 
 def report(
@@ -112,13 +112,13 @@ def test_whatever_is_shown_is_printable(text: str) -> None:
 def test_no_name_gets_an_element_into_the_page(text: str) -> None:
     tags = Tags()
     tags.feed(
-        as_html(report(more("setuid", Stat(f"{text}<script>", 0o4755))(paranoid()), host=text))
+        as_html(report(met(setuid=(Stat(f"{text}<script>", 0o4755),))(paranoid()), host=text))
     )
     assert "script" not in tags.seen
 
 
 def test_much_evidence_is_cut_and_says_so() -> None:
-    many = more("setuid", *(Stat(f"/{n}" + "x" * 999, 0o4755) for n in range(80)))
+    many = met(setuid=tuple(Stat(f"/{n}" + "x" * 999, 0o4755) for n in range(80)))
     (finding,) = [f for f in report(many(paranoid())).findings if f.status is Status.FAIL]
     assert len(finding.evidence) == 51
     assert finding.evidence[-1] == "and 30 more"
@@ -144,7 +144,15 @@ def test_the_page_holds_nothing_that_runs_or_loads() -> None:
     tags = Tags()
     tags.feed(page)
     assert not tags.seen & {"script", "img", "link", "iframe", "a"}
-    assert tags.attributes <= {"class", "charset", "content", "http-equiv", "lang", "name"}
+    assert tags.attributes <= {
+        "class",
+        "charset",
+        "content",
+        "data-name",
+        "http-equiv",
+        "lang",
+        "name",
+    }
     assert "&lt;script&gt;" in page
     page.encode("utf-8")
     for check in CHECKS:
@@ -235,7 +243,7 @@ def test_sarif_says_where_and_knows_a_finding_again() -> None:
 
 
 def test_the_page_says_of_what_it_is_and_folds_what_is_long() -> None:
-    many = more("setuid", *(Stat(f"/{n}", 0o4755) for n in range(20)))
+    many = met(setuid=tuple(Stat(f"/{n}", 0o4755) for n in range(20)))
     found = replace(report(many(paranoid())), about=(("kernel", "6.12<1>"), ("run by", "alice")))
     page = as_html(found)
     assert "kernel: 6.12&lt;1&gt;; run by: alice" in page
@@ -291,7 +299,9 @@ def test_diff_tells_what_got_worse_and_what_was_mended(tmp_path: Path) -> None:
         saved(tmp_path, "a", report(paranoid())),
         saved(tmp_path, "b", report(LOOSE(paranoid()))),
     )
-    worst = saved(tmp_path, "c", report(more("setuid", Stat("/y", 0o4755))(LOOSE(paranoid()))))
+    worst = saved(
+        tmp_path, "c", report(met(setuid=(Stat("/srv/x", 0o4755), Stat("/y", 0o4755)))(paranoid()))
+    )
     for before, after, code, mark in ((good, bad, 8, "worse: users.setuid (high): pass -> fail"),
                                       (bad, good, 0, "changed: users.setuid (high): fail -> pass"),
                                       (bad, worst, 8, "  + /y"),

@@ -120,8 +120,9 @@ def _sysctl(key: str, value: int) -> Loosening:
 
 def _over(path: str, text: str) -> Loosening:
     """For what a kernel takes back in no way: another file is mounted over the kernel's."""
+    also = {"mounts.masked": "fail"} if path.startswith(("/proc/", "/sys/")) else {}
     return Loosening(
-        f"echo '{text}' > /run/over && mount --bind /run/over {path}", f"umount {path}"
+        f"echo '{text}' > /run/over && mount --bind /run/over {path}", f"umount {path}", also
     )
 
 
@@ -167,6 +168,7 @@ def _web(line: str) -> Loosening:
         f"mkdir -p {directory} && printf '[Service]\\n{line}\\n' > {directory}/loose.conf"
         " && systemctl daemon-reload",
         f"rm -r {directory} && systemctl daemon-reload",
+        {"units.changed": "fail"},
     )
 
 
@@ -214,7 +216,40 @@ LOOSENINGS: dict[str, Loosening] = {
         f"mount --bind {_PERSIST}/etc/nixos /etc/nixos"
         " && mount -o remount,bind,noexec,nosuid,nodev /etc/nixos",
     ),
-    "persistence.owners": Loosening("install -d -o 4242 /srv/drifted", "rmdir /srv/drifted"),
+    "persistence.owners": Loosening(
+        "install -d -o 4242 /srv/drifted",
+        "rmdir /srv/drifted",
+        {"persistence.ownerless": "fail"},
+    ),
+    # Deeper than persistence.owners looks.
+    "persistence.ownerless": Loosening(
+        f"install -o 4242 /dev/null {_WEB}/lost", f"rm {_WEB}/lost"
+    ),
+    "persistence.writable": Loosening(
+        f"install -m 1666 /dev/null {_WEB}/open", f"rm {_WEB}/open"
+    ),
+    "mounts.masked": Loosening("mount -t tmpfs -o ro,nosuid,nodev,noexec none /proc/fs",
+                               "umount /proc/fs"),
+    "ssh.keys": Loosening(
+        "chmod g+w /etc/ssh/authorized_keys.d/root", "chmod g-w /etc/ssh/authorized_keys.d/root"
+    ),
+    "audit.log": Loosening(
+        "chmod o+r /var/log/audit/audit.log", "chmod o-r /var/log/audit/audit.log"
+    ),
+    "users.hashes": Loosening(
+        "cp -p /etc/shadow /run/shadow && sed -i 's/^root:[^:]*/root:$1$a$b/' /etc/shadow",
+        "cp -p /run/shadow /etc/shadow",
+        {"users.passwords": "fail"},
+    ),
+    "users.groups": Loosening(
+        "echo 'more:x:0:www-data' >> /etc/group", "sed -i '/^more:/d' /etc/group"
+    ),
+    "users.sudoers": Loosening(
+        "echo 'www-data ALL=(ALL) NOPASSWD: ALL' > /etc/sudoers", "rm /etc/sudoers"
+    ),
+    "users.capabilities": Loosening(
+        "install /usr/bin/true /srv/left && setcap cap_net_raw+ep /srv/left", "rm /srv/left"
+    ),
     # The other one stays closed, so that sshd -T goes on answering.
     "persistence.host-keys": Loosening(
         f"chmod 644 {_LAYOUT['hostKeys'][1]['path']}", f"chmod 600 {_LAYOUT['hostKeys'][1]['path']}"
@@ -280,6 +315,7 @@ LOOSENINGS: dict[str, Loosening] = {
     "users.packages": Loosening(
         f"mkdir -p /run/sw && touch /run/sw/nano && mount --bind /run/sw {_PROFILE}/sw/bin",
         f"umount {_PROFILE}/sw/bin",
+        {"mounts.masked": "fail"},
     ),
     "audit.enabled": Loosening(
         "auditctl -e 0",
@@ -334,6 +370,17 @@ LOOSENINGS: dict[str, Loosening] = {
     "vpn.wireguard": Loosening(
         _unit("wireguard-wg0.service", *_SLEEPS) + "systemctl start wireguard-wg0",
         "systemctl stop wireguard-wg0",
+    ),
+    "units.changed": Loosening(
+        "mkdir -p /run/systemd/system/systemd-journald.service.d"
+        " && printf '[Unit]\\nDescription=x\\n'"
+        " > /run/systemd/system/systemd-journald.service.d/x.conf && systemctl daemon-reload",
+        "rm -r /run/systemd/system/systemd-journald.service.d && systemctl daemon-reload",
+    ),
+    "boot.shell": Loosening(
+        _unit("debug-shell.service", *_SLEEPS) + "systemctl start debug-shell",
+        "systemctl stop debug-shell && rm /etc/systemd/system/debug-shell.service"
+        " && systemctl daemon-reload",
     ),
     # Without a network, so that systemd's count of the exposure stays low.
     "units.users": _web("User=root\\nPrivateNetwork=yes"),
@@ -392,7 +439,14 @@ NOT_LOOSENED: dict[str, str] = {
     "audit.locked": "it fails until the last test, since a lock is for the rest of the boot",
     "kernel.memfd": "Debian's kernel has no vm.memfd_noexec",
     "kernel.io-uring": "Debian's kernel has no kernel.io_uring_disabled",
+    "boot.secure": "the machine is started by BIOS",
+    "devices.usb": "the machine has no USB",
+    "devices.wireless": "the machine has no radio",
+    "kernel.apparmor": "it fails: no profile is loaded",
+    "store.integrity": "the store is read-only, and a mount over it is mounts.masked's",
     "vpn.tailscale": "there is no tailscale, and nothing but the store executes",
+    "users.pam": "it fails: Debian's common-auth ends with pam_permit",
+    "time.supported": "Debian's os-release has no SUPPORT_END",
     "time.clock": "there is no timedated, and nothing but the store executes",
 }
 """Checks that stay as they are on the test system, and why; unit tests loosen them."""
