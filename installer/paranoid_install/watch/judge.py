@@ -15,7 +15,8 @@ from dataclasses import dataclass, field, replace
 
 from paranoid_install.watch.accepted import is_build, is_wrapper
 from paranoid_install.watch.arguments import speaks, told
-from paranoid_install.watch.events import Event, Execution, PathItem, execution
+from paranoid_install.watch.events import Event
+from paranoid_install.watch.executions import Execution, PathItem, execution
 from paranoid_install.watch.paths import below, lexical, within
 from paranoid_install.watch.programs import PARENTS, Programs
 from paranoid_install.watch.rules import Allow, Rules
@@ -99,11 +100,27 @@ class Judge:
         # Devices may be numbered otherwise in another boot.
         self._learned.pop(node, None)
 
+    def passed(self, node: bytes, pid: bytes, exe: bytes) -> None:
+        """Count an execution that is known to be plainly inside the store."""
+        self.tally.executions += 1
+        self.tally.inside += 1
+        self.parents.put((node, pid), exe)
+
+    def failed(self, result: bytes) -> bool:
+        """Whether a start with this result failed, and was not refused. If so, it is counted."""
+        if result in self.rules.denied:
+            return False
+        self.tally.executions += 1
+        self.tally.failed += 1
+        return True
+
     def judge(self, event: Event) -> Verdict | None:
         """The verdict on an event for which `event.exec` holds; None: plainly inside the store,
         or a start that failed for another reason than a refusal."""
-        run = execution(event)
+        if event.failed and event.exit is not None and self.failed(event.exit):
+            return None
         self.tally.executions += 1
+        run = execution(event)
         node, pid = run.id.node, run.syscall.get(b"pid", b"")
         parent = self.parents.get((node, run.syscall.get(b"ppid", b"")))
         if run.success is not False and run.exe is not None:
@@ -116,9 +133,6 @@ class Judge:
             and self.harmless(run.exe, run.argv, run.argv_whole)
         ):
             self.tally.inside += 1
-            return None
-        if run.success is False and run.exit not in self.rules.denied:
-            self.tally.failed += 1
             return None
         reasons, paths = self._reasons(run)
         accepted = self._accepted(run, reasons, paths)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from paranoid_install.watch.alerts import Origin
-from paranoid_install.watch.events import PathItem
+from paranoid_install.watch.executions import PathItem
 from paranoid_install.watch.records import visible
 
 _REMEMBERED = 65_536

@@ -11,15 +11,11 @@ from paranoid_install.watch import kernel
 from paranoid_install.watch.alerts import Alert, Channel, Origin, execution
 from paranoid_install.watch.events import Counts
 from paranoid_install.watch.judge import Judge, Verdict, accepts
-from paranoid_install.watch.records import NOTE, Record, visible
+from paranoid_install.watch.records import NOTE, TOLD, Record, visible
 from paranoid_install.watch.scan import Scanner
 
 _LOST = re.compile(rb"audit_lost=([0-9]{1,18})")
 _OFF = re.compile(rb"(?:^| )audit_enabled=0(?= )(?!.* res=0)")
-_CHANGES = frozenset(
-    (b"CONFIG_CHANGE", b"DAEMON_START", b"DAEMON_END", b"DAEMON_ABORT", b"DAEMON_CONFIG",
-     b"DAEMON_ERR")
-)  # fmt: skip
 _TEXT = 1024
 
 
@@ -29,7 +25,8 @@ class Watch:
 
     `live` has processes and a kernel to ask: `origin` looks a process up, `probe` executes
     something harmless to see whether it is recorded, `status` asks the kernel. `clock` is in
-    seconds and never goes back; without it (a file) the records' stamps are the clock.
+    seconds and never goes back; without it (a file) no time passes, and each record's own stamp
+    says in which minute it belongs.
     """
 
     judge: Judge
@@ -125,7 +122,7 @@ class Watch:
         return tuple((tally | counts | rest).items())
 
     def _now(self) -> float:
-        return self.clock() if self.clock is not None else self.scanner.clock / 1000
+        return self.clock() if self.clock is not None else 0.0
 
     def _report(self, verdict: Verdict) -> None:
         if verdict.accepted is not None:
@@ -148,7 +145,7 @@ class Watch:
             self._limited(
                 "lost", f"the kernel's log says: {visible(record.body[:_TEXT])}", 2, record
             )
-        elif record.type in _CHANGES:
+        elif record.type in TOLD:
             if _OFF.search(record.body) or record.type in (b"DAEMON_ABORT", b"DAEMON_ERR"):
                 self.off += 1
             what = visible(record.body[:_TEXT].partition(b"\x1d")[0])
