@@ -2,8 +2,9 @@
 
 `programs`: seven records an event, PROCTITLE and EOE among them, one event after the other.
 `recorded`: as most logs that people publish: neither of the two, and one event in ten has its
-records between those of the next. `services`: with PROCTITLE, and between events (one in ten: between
-the records of an event) what PAM and systemd write, failed searches along PATH, and files opened.
+records between those of the next. `services`: with PROCTITLE, and between events (one in ten:
+between the records of an event) what PAM and systemd write, failed searches along PATH, and files
+opened.
 """
 
 from __future__ import annotations
@@ -92,8 +93,9 @@ def service(serial: int, dice: random.Random, machine: str) -> list[str]:
             ]
         case 1:
             return [
-                f"type=SERVICE_{kind} {_head(serial + n)} pid=1 uid=0 auid=4294967295 ses=4294967295"
-                " msg='unit=nix-gc comm=\"systemd\" exe=\"/nix/store/systemd\" hostname=? addr=?"
+                f"type=SERVICE_{kind} {_head(serial + n)} pid=1 uid=0 auid=4294967295"
+                " ses=4294967295"
+                ' msg=\'unit=nix-gc comm="systemd" exe="/nix/store/systemd" hostname=? addr=?'
                 " terminal=? res=success'\n"
                 for n, kind in enumerate(("START", "STOP"))
             ]

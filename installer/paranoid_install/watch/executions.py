@@ -48,6 +48,7 @@ def execution(event: Event) -> Execution:
     called, cwd = event.bodies(b"SYSCALL"), event.bodies(b"CWD")
     syscall = fields(called[0]) if called else {}
     argv, whole = arguments(event.bodies(b"EXECVE"))
+    paths = [_path(body) for body in event.bodies(b"PATH")]
     success = {b"yes": True, b"no": False}.get(syscall.get(b"success", b""))
     return Execution(
         id=event.id,
@@ -58,7 +59,7 @@ def execution(event: Event) -> Execution:
         argv=argv,
         argv_whole=whole and not event.cut,
         cwd=_readable(fields(cwd[0]).get(b"cwd")) if cwd else None,
-        paths=tuple(sorted((_path(body) for body in event.bodies(b"PATH")), key=lambda path: path.item)),
+        paths=tuple(sorted(paths, key=lambda path: path.item)),
         syscall=syscall,
         syscall_body=called[0] if called else b"",
     )

@@ -23,9 +23,7 @@ def join(joiner: Joiner, given: list[Record], now: int = 0) -> list[Event]:
 
 def add(joiner: Joiner, record: Record, now: int) -> Sequence[Event]:
     line, start = record.written()
-    return joiner.add(
-        record.node, record.stamp, record.type, line, start, now, cut=record.cut
-    )
+    return joiner.add(record.node, record.stamp, record.type, line, start, now, cut=record.cut)
 
 
 def test_an_event_is_complete_with_its_last_path_and_what_follows_opens_none() -> None:

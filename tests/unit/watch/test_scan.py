@@ -178,9 +178,7 @@ MIXES = {
     "with EOE": lambda one: one.lines(eoe=True),
     "without PROCTITLE": lambda one: one.lines()[:-1],
     "on aarch64": lambda one: replace(one, arch="c00000b7", syscall=221).lines(),
-    "among others": lambda one: [
-        line for own in one.lines() for line in (OTHER % one.serial, own)
-    ],
+    "among others": lambda one: [line for own in one.lines() for line in (OTHER % one.serial, own)],
 }
 OTHER = b"type=USER_AUTH msg=audit(1764000000.123:9%d): pid=1 uid=0 msg='op=PAM:x res=success'"
 
@@ -218,7 +216,9 @@ def test_events_that_are_mixed_are_judged_as_if_they_were_not(
     rest = [iter(lines) for lines in own]
     mixed = b"".join(next(rest[n]) + b"\n" for n in order)
     warm = Exec(serial=1).text() * 2
-    assert answers(warm + mixed, True) == answers(warm + mixed, False) == answers(warm + apart, True)
+    assert (
+        answers(warm + mixed, True) == answers(warm + mixed, False) == answers(warm + apart, True)
+    )
 
 
 def answers(data: bytes, shortcut: bool) -> list[object]:
