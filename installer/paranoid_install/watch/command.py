@@ -22,6 +22,7 @@ from paranoid_install.watch.cursor import Cursor
 from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.rules import Rules, read
 from paranoid_install.watch.sinks import File, Journal, Text, Webhook
+from paranoid_install.watch.view import View
 from paranoid_install.watch.watch import Watch
 
 NOT_READ = 4
@@ -142,9 +143,11 @@ def _watch(
     mine = options.source != "-"
     if mine and device is None:
         device = processes.device(Path(os.fsdecode(rules.store)))
-    proof = processes.Proof() if mine and options.prove and device is not None else None
-    return Watch(
-        Judge(rules, device, proof),
+    proves = mine and options.prove and device is not None
+    proof = processes.Proof() if proves else None
+    view = View(rules.store) if proves else None
+    watch = Watch(
+        Judge(rules, device, proof, view),
         channels,
         clock=time.monotonic,
         origin=processes.origin if mine else lambda _pid, _ppid: Origin(),
@@ -152,6 +155,13 @@ def _watch(
         probe=(lambda: _probe(runner)) if mine else None,
         status=kernel.status if mine else None,
     )
+    if view is not None and not view.able:
+        message = (
+            "other processes' mount namespaces cannot be seen, nor which store is theirs;"
+            " run with CAP_SYS_PTRACE"
+        )
+        watch.tell(Alert("unseen", message, 4))
+    return watch
 
 
 def _probe(runner: Runner) -> None:

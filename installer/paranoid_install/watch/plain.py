@@ -85,6 +85,7 @@ class Plain:
             _CLEAN.fullmatch(exe) is not None
             and len(found) == int(items) == sum(path is not None for path in paths)
             and self._judge.sound(exe[1:-1], found, node[5:-1])
+            and not self._judge.looks(exe[1:-1])
         ):
             speaking = speaks(self._judge.rules, exe[1:-1])
             known = self._speaking if speaking else self._programs

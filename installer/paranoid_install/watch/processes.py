@@ -17,7 +17,8 @@ def origin(pid: int | None, ppid: int | None, proc: Path = Path("/proc")) -> Ori
     decorates an alert; an exception by unit holds only while the answer is there."""
     here, parent = proc / str(pid), proc / str(ppid)
     name = unit(here) or unit(parent)
-    mine = _link(proc / "self/ns/mnt")
+    # Not our own: the service has a namespace of its own.
+    mine = _link(proc / "1/ns/mnt")
     theirs = _link(here / "ns/mnt")
     return Origin(
         unit=name,

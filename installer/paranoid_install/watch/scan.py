@@ -23,9 +23,10 @@ from paranoid_install.watch.events import (
     Event,
     Joiner,
 )
-from paranoid_install.watch.judge import Judge, Verdict
+from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.plain import EVENT, Plain
 from paranoid_install.watch.records import JOURNAL_BYTES, RECORD_BYTES, TOLD, Record, parse
+from paranoid_install.watch.verdicts import Verdict
 
 _HEAD = rb"((?:node=[^ \n\x1d]+ )?)type=%s msg=audit\(([0-9]{1,12}\.[0-9]{3}:[0-9]{1,20})\)"
 _PART = re.compile(_HEAD % (rb"(%s)" % b"|".join(sorted(PARTS))) + rb": ?().*(?<!\r)\n")

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from paranoid_install.watch import kernel
 from paranoid_install.watch.alerts import Alert, Channel, Origin, execution
 from paranoid_install.watch.events import Counts
-from paranoid_install.watch.judge import Judge, Verdict, accepts
+from paranoid_install.watch.judge import Judge, accepts
 from paranoid_install.watch.records import NOTE, TOLD, Record, visible
 from paranoid_install.watch.scan import Scanner
+from paranoid_install.watch.verdicts import Verdict
 
 _LOST = re.compile(rb"audit_lost=([0-9]{1,18})")
 _OFF = re.compile(rb"(?:^| )audit_enabled=0(?= )(?!.* res=0)")
@@ -59,6 +60,7 @@ class Watch:
         self._mute = False
         self._known_lost: int | None = None
         self._dropped = (0, 0, 0)
+        self._unseen, self._unseen_told = 0, self._told
 
     def feed(self, block: bytes | mmap.mmap) -> None:
         """Take a block of a source; an empty one lets time pass."""
@@ -76,6 +78,9 @@ class Watch:
         if now - self._told >= 60:
             self._told = now
             self._tell_dropped()
+        if now - self._unseen_told >= 3600:
+            self._unseen_told = now
+            self._tell_unseen()
 
     @property
     def unread(self) -> bool:
@@ -99,6 +104,7 @@ class Watch:
         for channel in self.channels:
             channel.summarize(self._now(), final=True)
         self._tell_dropped()
+        self._tell_unseen()
 
     def tell(self, alert: Alert) -> None:
         """Give `alert` to every sink, whatever the limits."""
@@ -220,6 +226,17 @@ class Watch:
                 if self._enabled
                 else Alert("stopped", "auditing is switched off in the kernel (enabled=0)", 2)
             )
+
+    def _tell_unseen(self) -> None:
+        # By the hour: most scripts are over before their records are here.
+        new = self.judge.tally.unseen - self._unseen
+        if new:
+            self._unseen += new
+            message = (
+                f"{new} interpreters of the store had ended before it could be seen whether the"
+                " store was theirs as well"
+            )
+            self.tell(Alert("unseen", message, 6, (("count", new),)))
 
     def _tell_dropped(self) -> None:
         counts = self.counts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -173,14 +174,14 @@ def test_the_shortcut_changes_no_answer_on_real_records(name: str, size: int) ->
     assert scan(data, size=size) == scan(data, size=size, shortcut=False)
 
 
-MIXES = {
+OTHER = b"type=USER_AUTH msg=audit(1764000000.123:9%d): pid=1 uid=0 msg='op=PAM:x res=success'"
+MIXES: dict[str, Callable[[Exec], list[bytes]]] = {
     "alone": lambda one: one.lines(),
     "with EOE": lambda one: one.lines(eoe=True),
     "without PROCTITLE": lambda one: one.lines()[:-1],
     "on aarch64": lambda one: replace(one, arch="c00000b7", syscall=221).lines(),
     "among others": lambda one: [line for own in one.lines() for line in (OTHER % one.serial, own)],
 }
-OTHER = b"type=USER_AUTH msg=audit(1764000000.123:9%d): pid=1 uid=0 msg='op=PAM:x res=success'"
 
 
 @pytest.mark.parametrize("mix", MIXES)
@@ -221,7 +222,7 @@ def test_events_that_are_mixed_are_judged_as_if_they_were_not(
     )
 
 
-def answers(data: bytes, shortcut: bool) -> list[object]:
+def answers(data: bytes, shortcut: bool) -> list[tuple[int, object, object, str]]:
     """What is said of each event; who started it depends on the order."""
     verdicts, _, _ = scan(data, shortcut=shortcut)
     return sorted((v.execution.id.serial, v.reasons, v.paths, str(v.accepted)) for v in verdicts)
