@@ -39,7 +39,7 @@ from paranoid_install.watch.scan import Scanner  # noqa: E402
 from paranoid_install.watch.sources import replay  # noqa: E402
 
 SLOW = ("watch, every record parsed", "loop of regular expressions")
-"""Run once: they are far behind."""
+"""Run once, and on one machine's records: they are far behind."""
 
 AUPARSE = """
 import sys, auparse
@@ -206,7 +206,7 @@ def compare(
             words = [str(path) if word == "FILE" else word for word in argv]
             seconds, said[name] = cpu(words, environment)
             taken[name].append(seconds)
-    if said["watch"] != said["watch, every record parsed"]:
+    if said["watch"] != said.get("watch, every record parsed", said["watch"]):
         raise SystemExit(f"{title}: the shortcut changes the answer")
     medians = {name: statistics.median(times) for name, times in taken.items()}
     print(f"\n{title}: {arguments.events:,} starts, {records:,} records")
@@ -259,7 +259,12 @@ def main() -> None:
         path = Path(directory) / "audit.log"
         for mix, machine in itertools.product(MIXES, MACHINES):
             write(path, arguments.events, mix=mix, machine=machine)
-            results[f"{mix} {machine}"] = compare(f"{mix} {machine}", path, contenders, arguments)
+            chosen = {
+                name: how
+                for name, how in contenders.items()
+                if machine == "x86_64" or name not in SLOW
+            }
+            results[f"{mix} {machine}"] = compare(f"{mix} {machine}", path, chosen, arguments)
         path.unlink()
         print("\nwatch, cost per event as the input grows")
         growth = {}

@@ -63,8 +63,8 @@ EXECVE_CALLS = {
 
 CALL = (
     # The kernel's own numbers: none of these classes has the letters for another field's name.
-    rb"arch=([0-9a-f]+) syscall=([0-9]+) (?:per=[0-9a-f]+ )?success=(yes|no) exit=(-?[0-9]+) "
-    rb"a0=[0-9a-f= ]+ items=([0-9]{1,6}) "
+    rb"arch=([0-9a-f]++) syscall=([0-9]++) (?:per=[0-9a-f]++ )?success=(yes|no) exit=(-?[0-9]++) "
+    rb"a0=[0-9a-f= ]++items=([0-9]{1,6}+) "
 )
 """How a SYSCALL begins: architecture, number, success, result, and number of PATHs."""
 

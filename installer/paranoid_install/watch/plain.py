@@ -18,29 +18,29 @@ REMEMBERED = 65_536
 """Combinations of program and PATHs known as plain; forgotten together when there are more."""
 
 # The order of the fields is the kernel's (audit_log_exit, audit_log_name), each written once.
-# Every part ends at a byte that the part itself cannot hold, so a failed match goes back over
-# each byte once at most: the time stays linear in the length of the lines. What is captured may
-# hold anything but a quote, which is faster than a set: only what was remembered passes, and
+# Every part ends at a byte that the part itself cannot hold, so none need ever give back what it
+# took (`+` behind a repetition): the time stays linear in the length of the lines. What is captured
+# may hold anything but a quote, which is faster than a set: only what was remembered passes, and
 # nothing with a space, line feed or separator is (`_CLEAN`).
 _PATH = (
     rb"\1type=PATH msg=audit\(\2\): item=%s "
-    rb'(name="[^"]+" inode=[0-9]+ dev=[0-9a-f:]+) .*\n'
+    rb'(name="[^"]++" inode=[0-9]++ dev=[0-9a-f:]++) .*+\n'
 )
 EVENT = re.compile(
-    rb"((?:node=[^ \n\x1d]+ )?)"
-    rb"type=SYSCALL msg=audit\(([0-9]{1,12}\.[0-9]{3}:[0-9]{1,20})\): "
+    rb"((?:node=[^ \n\x1d]++ )?)"
+    rb"type=SYSCALL msg=audit\(([0-9]{1,12}+\.[0-9]{3}:[0-9]{1,20}+)\): "
     # Whatever the call's number means on this architecture: EXECVE says that it was a start.
-    rb"arch=[0-9a-f]+ syscall=[0-9]+ (?:per=[0-9a-f]+ )?success=yes exit=0 "
+    rb"arch=[0-9a-f]++ syscall=[0-9]++ (?:per=[0-9a-f]++ )?success=yes exit=0 "
     # a0= to a3=, and auid= to fsgid=: classes too poor in letters to hold another field's name.
-    rb"a0=[0-9a-f= ]+items=([1-3]) ppid=[0-9]+ pid=([0-9]+) auid=[aefgdisu=0-9 ]+"
-    rb"tty=[^ \n\x1d]+ ses=[0-9]+ "
-    rb'comm=[^ \n\x1d]+ exe=("[^"]+").*\n'
-    rb"(?:\1type=BPRM_FCAPS msg=audit\(\2\): .*\n)?"
-    rb"\1type=EXECVE msg=audit\(\2\): (.*)\n"
-    rb"\1type=CWD msg=audit\(\2\): .*\n"
+    rb"a0=[0-9a-f= ]++items=([1-3]) ppid=[0-9]++ pid=([0-9]++) auid=[aefgdisu=0-9 ]++"
+    rb"tty=[^ \n\x1d]++ ses=[0-9]++ "
+    rb'comm=[^ \n\x1d]++ exe=("[^"]++").*+\n'
+    rb"(?:\1type=BPRM_FCAPS msg=audit\(\2\): .*+\n)?"
+    rb"\1type=EXECVE msg=audit\(\2\): (.*+)\n"
+    rb"\1type=CWD msg=audit\(\2\): .*+\n"
     + _PATH % rb"0"
     + rb"(?:" + _PATH % rb"1" + rb"(?:" + _PATH % rb"2" + rb")?)?"
-    rb"(?:\1type=PROCTITLE msg=audit\(\2\): .*\n)?"
+    rb"(?:\1type=PROCTITLE msg=audit\(\2\): .*+\n)?"
     rb"(?:\1type=EOE msg=audit\(\2\): ?\n)?"
 )  # fmt: skip
 """Node, stamp, items, pid, exe, the arguments, and up to three PATHs."""

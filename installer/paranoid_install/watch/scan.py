@@ -28,20 +28,21 @@ from paranoid_install.watch.plain import EVENT, Plain
 from paranoid_install.watch.records import JOURNAL_BYTES, RECORD_BYTES, TOLD, Record, parse
 from paranoid_install.watch.verdicts import Verdict
 
-_HEAD = rb"((?:node=[^ \n\x1d]+ )?)type=%s msg=audit\(([0-9]{1,12}\.[0-9]{3}:[0-9]{1,20})\)"
-_PART = re.compile(_HEAD % (rb"(%s)" % b"|".join(sorted(PARTS))) + rb": ?().*(?<!\r)\n")
+_NODE, _STAMP = rb"(?:node=[^ \n\x1d]++ )?", rb"[0-9]{1,12}+\.[0-9]{3}:[0-9]{1,20}+"
+_HEAD = rb"(" + _NODE + rb")type=%s msg=audit\((" + _STAMP + rb")\)"
+_PART = re.compile(_HEAD % (rb"(%s)" % b"|".join(sorted(PARTS))) + rb": ?().*+(?<!\r)\n")
 _OTHER = re.compile(
-    _HEAD % rb"SYSCALL" + rb": " + CALL + rb".*\n"
-    rb"(\1type=CWD msg=audit\(\2\): .*\n)?"
-    rb"((?:\1type=PATH msg=audit\(\2\): .*\n)+)"
-    rb"(?:\1type=PROCTITLE msg=audit\(\2\): .*\n)?"
+    _HEAD % rb"SYSCALL" + rb": " + CALL + rb".*+\n"
+    rb"(\1type=CWD msg=audit\(\2\): .*+\n)?"
+    rb"((?:\1type=PATH msg=audit\(\2\): .*+\n)+)"
+    rb"(?:\1type=PROCTITLE msg=audit\(\2\): .*+\n)?"
     rb"(?:\1type=EOE msg=audit\(\2\): ?\n)?"
 )  # fmt: skip
 """An event without arguments: another call, or a start that did not come about."""
 
 _NOISE = re.compile(
-    rb"(?:%s(?:: ?|(?= )).*\n)+"
-    % (_HEAD % (rb"(?!(?:%s) )[A-Z0-9_]+" % b"|".join(sorted(PARTS | TOLD))))
+    rb"(?:%stype=(?!(?:%s) )[A-Z0-9_]++ msg=audit\(%s\)(?:: ?|(?= )).*+\n)+"
+    % (_NODE, b"|".join(sorted(PARTS | TOLD)), _STAMP)
 )
 """Records that stand alone, and of which nothing is told."""
 
