@@ -21,7 +21,6 @@ import json
 import os
 import platform
 import re
-import statistics
 import sys
 import tempfile
 import time
@@ -208,7 +207,7 @@ def compare(
             taken[name].append(seconds)
     if said["watch"] != said.get("watch, every record parsed", said["watch"]):
         raise SystemExit(f"{title}: the shortcut changes the answer")
-    medians = {name: statistics.median(times) for name, times in taken.items()}
+    medians = {name: sorted(times)[len(times) // 2] for name, times in taken.items()}
     print(f"\n{title}: {arguments.events:,} starts, {records:,} records")
     for name, seconds in medians.items():
         print(

@@ -19,6 +19,7 @@ from paranoid_install.runner import Runner
 from paranoid_install.watch import kernel, processes, sources
 from paranoid_install.watch.alerts import Alert, Channel, Limit, Origin, Sink
 from paranoid_install.watch.cursor import Cursor
+from paranoid_install.watch.export import unexported
 from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.rules import Rules, read
 from paranoid_install.watch.sinks import File, Journal, Text, Webhook
@@ -197,7 +198,7 @@ def _source(
 
 def _replayed(paths: tuple[Path, ...]) -> Iterator[bytes | mmap.mmap]:
     for path in paths:
-        yield from sources.replay(path)
+        yield from unexported(sources.replay(path))
         # A last line without its end does not go on in the next file.
         yield b"\n"
 

@@ -65,14 +65,13 @@ class Plain:
 
     def knows(self, match: re.Match[bytes]) -> bool:
         """Whether the event is plainly inside the store. If so, it is counted as such."""
-        node, items, exe, first, second, third, pid = match.group(1, 3, 5, 7, 8, 9, 4)
-        key = (node, items, exe, first, second, third)
+        key, pid = match.group(1, 3, 5, 7, 8, 9), match[4]
         # Process 1 may be about to leave the initrd.
         if pid == b"1" or (
             key not in self._programs and (key not in self._speaking or not self._harmless(match))
         ):
             return False
-        self._judge.passed(node[5:-1], pid, exe[1:-1])
+        self._judge.passed(key[0][5:-1], pid, key[2][1:-1])
         return True
 
     def learn(self, match: re.Match[bytes]) -> None:
