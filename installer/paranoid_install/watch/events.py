@@ -142,7 +142,7 @@ class Event:
     def complete(self) -> bool:
         """Whether every record that the kernel announced is here. Without a PATH there is no last
         one: PROCTITLE is waited for."""
-        if self.items < 0 or self.paths < self.items or not (self.items or self.proctitle):
+        if not 0 <= self.items <= self.paths or not (self.items or self.proctitle):
             return False
         if self.execves:
             return self.cwd
@@ -209,12 +209,13 @@ class Joiner:
             if not self.open:
                 self.due = event.deadline
             self.open[node, stamp] = event
-        event.cut = event.cut or cut
+        if cut:
+            event.cut = True
         if kind not in _SILENT:
             self._take(event, kind, line, start)
         elif kind == b"PROCTITLE":
             event.proctitle = True
-        if kind == b"EOE" or event.complete():
+        if (event.paths >= event.items >= 0 and event.complete()) or kind == b"EOE":
             self._close(event)
             self._counts.events += 1
             return (event,)

@@ -135,29 +135,24 @@ class Scanner:
         waiting, add, moment = joiner.open, joiner.add, self._moment
         start = position
         while True:
-            event = match_event(block, position)
-            if event is not None:
-                end = event.end()
-                if (
-                    # An event whose lines are together longer than one may be might hold a cut one.
-                    end - position <= RECORD_BYTES
-                    and not (waiting and self._concerned(event, moment if live else before + end))
-                    and knows(event)
-                ):
-                    self.counts.events += 1
-                    position = end
-                    continue
-            other = match_other(block, position)
-            if other is not None:
-                end = other.end()
-                if (
-                    end - position <= RECORD_BYTES
-                    and not (waiting and self._concerned(other, moment if live else before + end))
-                    and self._no_start(other)
-                ):
-                    self.counts.events += 1
-                    position = end
-                    continue
+            # Only SYSCALL begins an event; a line with its node may be one.
+            if (
+                block[position + 5 : position + 7] == b"SY"
+                or block[position : position + 1] == b"n"
+            ):
+                event = match_event(block, position) or match_other(block, position)
+                if event is not None:
+                    end = event.end()
+                    now = moment if live else before + end
+                    if (
+                        # Longer together than one line may be: one of them might be cut.
+                        end - position <= RECORD_BYTES
+                        and not (waiting and self._concerned(event, now))
+                        and (knows(event) if event.re is EVENT else self._no_start(event))
+                    ):
+                        self.counts.events += 1
+                        position = end
+                        continue
             part = match_part(block, position)
             if part is not None:
                 end = part.end()
