@@ -118,7 +118,7 @@ def read(data: Mapping[str, Any]) -> Rules:
 
 _TABLES = {
     "store", "wrappers", "builds", "initrd", "denied", "report",
-    "interpreter", "loader", "multicall", "allow",
+    "interpreter", "loader", "multicall", "allow", "service",
 }  # fmt: skip
 _GRAMMAR = {
     "names", "value", "next", "attached", "code", "script",

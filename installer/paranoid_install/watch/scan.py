@@ -136,10 +136,8 @@ class Scanner:
         start = position
         while True:
             # Only SYSCALL begins an event; a line with its node may be one.
-            if (
-                block[position + 5 : position + 7] == b"SY"
-                or block[position : position + 1] == b"n"
-            ):
+            begun = block[position + 5 : position + 7]
+            if begun == b"SY" or block[position : position + 1] == b"n":
                 event = match_event(block, position) or match_other(block, position)
                 if event is not None:
                     end = event.end()
