@@ -11,8 +11,8 @@ let
   inherit (import ../types.nix { inherit lib; }) runtimePath;
   units = import ../lib/units.nix { inherit policy; };
   cfg = config.paranoid.watch;
-  stateDirectory = "/var/lib/paranoid-watch";
-  capabilities = "CAP_AUDIT_CONTROL CAP_SYS_PTRACE";
+  inherit (policy.watch) service;
+  stateDirectory = "/var/lib/${service.StateDirectory}";
 
   arguments = [
     "watch"
@@ -144,37 +144,25 @@ in
       unitConfig.StartLimitIntervalSec = 0;
       serviceConfig =
         units.sets.service
+        // service
         // {
           ExecStart =
             utils.escapeSystemdExecArgs ([ (lib.getExe cfg.package) ] ++ arguments)
             # Not escaped: systemd puts the directory of the credentials in for %d.
             + lib.optionalString (cfg.webhookTokenFile != null) " --webhook-token-file %d/token";
-          DynamicUser = true;
-          SupplementaryGroups = [ "systemd-journal" ];
-          StateDirectory = "paranoid-watch";
-          StateDirectoryMode = "0700";
           Restart = "always";
           RestartSec = 5;
-          MemoryMax = "512M";
-          # It asks the kernel how many records were lost, and /proc for the parent and
-          # the namespaces of what was started. Both are the machine's, so no user
-          # namespace of its own.
-          AmbientCapabilities = capabilities;
-          CapabilityBoundingSet = capabilities;
-          PrivateUsers = false;
-          RestrictAddressFamilies = [
-            "AF_UNIX"
-            "AF_NETLINK"
-          ]
-          ++ lib.optionals (cfg.webhook != null) [
+        }
+        // lib.optionalAttrs (cfg.webhook != null) {
+          IPAddressDeny = [ ];
+          RestrictAddressFamilies = service.RestrictAddressFamilies ++ [
             "AF_INET"
             "AF_INET6"
           ];
         }
         // lib.optionalAttrs (cfg.webhookTokenFile != null) {
           LoadCredential = "token:${cfg.webhookTokenFile}";
-        }
-        // lib.optionalAttrs (cfg.webhook == null) { IPAddressDeny = "any"; };
+        };
     };
   };
 }

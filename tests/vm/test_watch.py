@@ -16,13 +16,16 @@ from typing import Any
 
 import pytest
 
+from paranoid_install import policy
 from tests.vm.vmlab.running import Running
 from tests.vm.vmlab.standing import COMMAND, PACKAGE, Standing
 
 pytestmark = pytest.mark.full
 
 LOG = "/var/log/audit/audit.log"
-WATCHES = {"journal": "journal --resume /run/cursor", "file": LOG}
+STATE = "/var/lib/paranoid-watch"
+WATCHES = {"journal": f"journal --resume {STATE}/cursor", "file": LOG}
+ALERTS = {"journal": f"{STATE}/alerts", "file": "/run/alerts-file"}
 UNITS = [f"watch-{name}" for name in WATCHES]
 LINKS = "".join(f" --allow-path {name}" for name in ("/usr/", "/bin/", "/sbin/", "/lib/"))
 
@@ -80,9 +83,18 @@ STARTS = {
         "/usr/bin/false",
         live=True,
     ),
+    "a script laid over a file of the store": Start(
+        "name=$(realpath /usr/bin/yes); unshare --mount --propagation private"
+        ' sh -c "mount --bind /srv/waits.sh $name && sh $name"',
+        "forged-store-path",
+        "/usr/bin/yes",
+        live=True,
+    ),
 }
 
-PREPARED = """
+# It runs until it is seen: where it runs can only be looked at meanwhile.
+_WAITS = f"timeout 60 sh -c 'until {' && '.join(f'grep -q bin/yes {a}' for a in ALERTS.values())};"
+PREPARED = f"""
 set -e
 mount -o remount,bind,exec,nosuid,nodev /srv
 cd /srv
@@ -92,6 +104,9 @@ done
 for name in script.sh handed.sh here.sh; do
   printf '#!/bin/sh\\ntrue\\n' > $name
 done
+cat > waits.sh << 'END'
+{_WAITS} do sleep 1; done'
+END
 echo pass > script.py
 chmod 755 ./*
 sysctl -qw vm.memfd_noexec=0 2> /dev/null || true
@@ -104,6 +119,20 @@ Description=Watch for Programs From Outside the Store
 Environment=PYTHONPATH={PACKAGE}
 ExecStart=/usr/bin/python3 -m paranoid_install watch --quiet --rate 0 %s --file %s
 """
+
+
+def sandbox() -> str:
+    """The lines that the module of the service writes: what it is refused is refused here too."""
+    lines = policy.load("units")["sets"]["service"] | policy.load("watch")["service"]
+    return "".join(
+        f"{name}={str(one).lower() if isinstance(one, bool) else one}\n"
+        for name, value in lines.items()
+        for one in (value if isinstance(value, list) else [value])
+    )
+
+
+# auditd's file is root's: who follows it is no service of the module.
+SANDBOXES = {"journal": sandbox(), "file": ""}
 
 HOSTILE = [
     'x\ntype=EXECVE msg=audit(1.000:1): argc=1 a0="/nix/store/x"',
@@ -123,14 +152,14 @@ class Watched:
         self._markers = 0
 
     def alerts(self, name: str) -> list[dict[str, Any]]:
-        text = self.machine.run(f"cat /run/alerts-{name}")
+        text = self.machine.run(f"cat {ALERTS[name]}")
         return [json.loads(line) for line in text.splitlines()]
 
     def mark(self) -> str:
         """Start a program that is reported, and wait until both watches have done so."""
         self._markers += 1
         word = f"marker-{self._markers:03}"
-        files = " ".join(f"/run/alerts-{name}" for name in WATCHES)
+        files = " ".join(ALERTS.values())
         # The first ones may come before a watch has begun to look.
         again = f"/srv/marker {word};" if self._markers == 1 else ""
         self.machine.run(
@@ -162,7 +191,7 @@ def watched(standing: Standing) -> Iterator[Watched]:
     with standing.up("watched") as machine:
         machine.run(PREPARED)
         for name, source in WATCHES.items():
-            unit = UNIT % (source, f"/run/alerts-{name}")
+            unit = UNIT % (source, ALERTS[name]) + SANDBOXES[name]
             machine.run(f"printf %s {shlex.quote(unit)} > /etc/systemd/system/watch-{name}.service")
         machine.run(f"systemctl daemon-reload; systemctl start {' '.join(UNITS)}")
         yield Watched(machine)

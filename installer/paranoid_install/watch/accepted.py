@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from paranoid_install.watch.events import Execution
+from paranoid_install.watch.executions import Execution
 from paranoid_install.watch.paths import below
 from paranoid_install.watch.rules import Rules
 

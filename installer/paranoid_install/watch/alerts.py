@@ -8,8 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from paranoid_install.watch.judge import Reason, Verdict
 from paranoid_install.watch.records import enrichment, visible
+from paranoid_install.watch.verdicts import Reason, Verdict
 
 ARGUMENTS = 64
 ARGUMENT_BYTES = 1024

@@ -75,10 +75,10 @@ def told(rules: Rules, exe: bytes, argv: Sequence[bytes | None], whole: bool) ->
     found = grammar(rules, name)
     if found is None:
         return Told()
-    return _read(found, words[1:], whole and bool(words))
+    return _read(rules, found, words[1:], whole and bool(words))
 
 
-def _read(grammar: Grammar, words: list[bytes | None], whole: bool) -> Told:
+def _read(rules: Rules, grammar: Grammar, words: list[bytes | None], whole: bool) -> Told:
     reader = _Reader(grammar, words)
     try:
         reader.read()
@@ -87,7 +87,12 @@ def _read(grammar: Grammar, words: list[bytes | None], whole: bool) -> Told:
         return Told(tuple(reader.scripts), certain=whole)
     except Undecodable:
         return Told(tuple(reader.scripts), certain=False)
-    return Told(tuple(reader.scripts))
+    # A module that runs a script of its own: python -m pdb FILE.
+    module = rules.interpreters.get(f"-m {reader.module}")
+    if module is None:
+        return Told(tuple(reader.scripts))
+    rest = _read(rules, module, reader.rest, whole)
+    return Told((*reader.scripts, *rest.scripts), rest.certain)
 
 
 class _Reader:
@@ -99,25 +104,37 @@ class _Reader:
         self._position = 0
         self._program = grammar.first == "code"
         self.scripts: list[bytes] = []
+        self.module = ""
+
+    @property
+    def rest(self) -> list[bytes | None]:
+        """The arguments that are not read."""
+        return self._words[self._position :]
 
     def read(self) -> None:
         """Fills `scripts`; returns at the script itself, or where code was given in its place."""
         while True:
             word = self._take()
             if word == b"--":
-                self._operand(self._take())
-                return
-            if len(word) < 2 or word[:1] not in (b"-", b"+"):
-                self._operand(word)
+                if self._grammar.first != "data":
+                    self._operand(self._take())
                 return
             option = word.decode("latin-1")
+            if len(word) < 2 or word[:1] not in (b"-", b"+"):
+                if option in self._grammar.commands or self._grammar.first == "data":
+                    continue
+                self._operand(word)
+                return
             name, equals, value = option.partition("=")
             if name in self._grammar.long_code:
                 return
             if name in self._grammar.long_script:
-                self._script(value.encode("latin-1") if equals else self._take())
-                if not name.startswith("--"):
-                    return
+                self._script(self._value(equals, value))
+            elif name in self._grammar.long_last:
+                self._script(self._value(equals, value))
+                return
+            elif name in self._grammar.long_list:
+                self.scripts += self._value(equals, value).split(b":")
             elif name in self._grammar.long:
                 if not equals:
                     self._take()
@@ -130,6 +147,9 @@ class _Reader:
         if word is None:
             raise Undecodable(self._position)
         return word
+
+    def _value(self, equals: str, value: str) -> bytes:
+        return value.encode("latin-1") if equals else self._take()
 
     def _operand(self, word: bytes) -> None:
         # "-" is the standard input; the first word of awk and sed is code.
@@ -145,6 +165,9 @@ class _Reader:
         grammar = self._grammar
         for index, letter in enumerate(option[1:], start=1):
             rest = option[index + 1 :]
+            if letter in grammar.module and option[0] == "-":
+                self.module = rest or self._take().decode("latin-1")
+                return True
             if letter in grammar.code and option[0] == "-":
                 return True
             if letter in grammar.attached:

@@ -19,9 +19,11 @@ from paranoid_install.runner import Runner
 from paranoid_install.watch import kernel, processes, sources
 from paranoid_install.watch.alerts import Alert, Channel, Limit, Origin, Sink
 from paranoid_install.watch.cursor import Cursor
+from paranoid_install.watch.export import unexported
 from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.rules import Rules, read
 from paranoid_install.watch.sinks import File, Journal, Text, Webhook
+from paranoid_install.watch.view import View
 from paranoid_install.watch.watch import Watch
 
 NOT_READ = 4
@@ -142,9 +144,11 @@ def _watch(
     mine = options.source != "-"
     if mine and device is None:
         device = processes.device(Path(os.fsdecode(rules.store)))
-    proof = processes.Proof() if mine and options.prove and device is not None else None
-    return Watch(
-        Judge(rules, device, proof),
+    proves = mine and options.prove and device is not None
+    proof = processes.Proof() if proves else None
+    view = View(rules.store) if proves else None
+    watch = Watch(
+        Judge(rules, device, proof, view),
         channels,
         clock=time.monotonic,
         origin=processes.origin if mine else lambda _pid, _ppid: Origin(),
@@ -152,6 +156,13 @@ def _watch(
         probe=(lambda: _probe(runner)) if mine else None,
         status=kernel.status if mine else None,
     )
+    if view is not None and not view.able:
+        message = (
+            "other processes' mount namespaces cannot be seen, nor which store is theirs;"
+            " run with CAP_SYS_PTRACE"
+        )
+        watch.tell(Alert("unseen", message, 4))
+    return watch
 
 
 def _probe(runner: Runner) -> None:
@@ -187,7 +198,7 @@ def _source(
 
 def _replayed(paths: tuple[Path, ...]) -> Iterator[bytes | mmap.mmap]:
     for path in paths:
-        yield from sources.replay(path)
+        yield from unexported(sources.replay(path))
         # A last line without its end does not go on in the next file.
         yield b"\n"
 

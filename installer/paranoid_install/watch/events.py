@@ -1,16 +1,18 @@
 """Joins the records of one event, in bounded memory, whatever comes in.
 
-An event is complete at its EOE, or when its SYSCALL, EXECVE, CWD, PROCTITLE and all the PATHs
-that `items=` names are there (the journal drops EOE, which has no body); otherwise its time limit
-ends it. Nothing is dropped without being counted.
+An event is complete at its EOE, or when its SYSCALL, EXECVE, CWD and all the PATHs that `items=`
+names are there: the kernel writes them in this order, and only PROCTITLE and EOE after them, which
+say nothing here and are missing in many logs. Otherwise its limit ends it. Nothing is dropped
+without being counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from paranoid_install.watch.records import EventId, Record, Undecodable, decode, fields
+from paranoid_install.watch.records import EventId, fields, identity
 
 OPEN_EVENTS = 1024
 """Events that may wait for more records at a time."""
@@ -22,7 +24,12 @@ OPEN_BYTES = 16 * 1024**2
 """What all waiting events may hold together."""
 
 LIMIT_MS = 2000
-"""How long an event waits for more records; auditd and auparse use two seconds as well."""
+"""How long an event of a live stream waits for more records; auditd and auparse use two seconds as
+well."""
+
+LIMIT_BYTES = 1024 * 1024
+"""How much of a file may follow the beginning of an event before its end. Not a time: one stamp
+in the far future would end, or keep, all that comes after it."""
 
 EXECVE_CALLS = {
     b"c000003e": frozenset((b"59", b"322", b"1073742344", b"1073742369")),  # x86_64 and x32
@@ -54,44 +61,92 @@ EXECVE_CALLS = {
 }
 """Numbers of execve and execveat, by the record's arch= (asm/unistd.h, linux/audit.h)."""
 
+CALL = (
+    # The kernel's own numbers: none of these classes has the letters for another field's name.
+    rb"arch=([0-9a-f]++) syscall=([0-9]++) (?:per=[0-9a-f]++ )?success=(yes|no) exit=(-?[0-9]++) "
+    rb"a0=[0-9a-f= ]++items=([0-9]{1,6}+) "
+)
+"""How a SYSCALL begins: architecture, number, success, result, and number of PATHs."""
+
+_CALL = re.compile(CALL)
+_CALLED = (b"arch", b"syscall", b"success", b"exit", b"items")
+
 PARTS = frozenset((b"SYSCALL", b"EXECVE", b"CWD", b"PATH", b"PROCTITLE", b"BPRM_FCAPS", b"EOE"))
 """Types that come as several records of one event; all others stand alone."""
 
+_SILENT = frozenset((b"PROCTITLE", b"BPRM_FCAPS", b"EOE"))
+"""Those of them in which nothing is told that is asked for here."""
 
-@dataclass(slots=True)
+
 class Event:
-    """The raw records of one event. `fields` of SYSCALL are kept parsed, the others as bodies."""
+    """The records of one event that matter here, as lines, each with the length of its head."""
 
-    id: EventId
-    deadline: int
-    syscall: dict[bytes, bytes] | None = None
-    syscall_body: bytes = b""
-    execve: list[bytes] = field(default_factory=list)
-    cwd: bytes | None = None
-    paths: list[bytes] = field(default_factory=list)
-    proctitle: bool = False
-    size: int = 0
-    cut: bool = False
-    """Records were longer than kept, or more than EVENT_BYTES came."""
+    __slots__ = (
+        "cut", "cwd", "deadline", "execves", "exit", "failed", "items", "node", "parts", "paths",
+        "proctitle", "size", "stamp", "started",
+    )  # fmt: skip
+
+    def __init__(self, node: bytes, stamp: bytes, deadline: int) -> None:
+        self.node = node
+        self.stamp = stamp
+        self.deadline = deadline
+        self.parts: list[tuple[bytes, bytes, int]] = []
+        self.items = -1
+        """How many PATHs the kernel announced; -1: SYSCALL is missing, or does not say it."""
+        self.paths = 0
+        self.execves = 0
+        self.cwd = False
+        self.proctitle = False
+        self.started: bool | None = None
+        """Whether SYSCALL alone says that a program was to be started; None: cannot tell."""
+        self.failed = False
+        self.exit: bytes | None = None
+        """The call's result; None where SYSCALL is missing."""
+        self.size = 0
+        self.cut = False
+        """Records were longer than kept, or more than EVENT_BYTES came."""
+
+    @property
+    def id(self) -> EventId:
+        """What its records share, as numbers."""
+        return identity(self.node, self.stamp)
 
     @property
     def exec(self) -> bool | None:
-        """Whether a program was started; None when SYSCALL and EXECVE are both missing."""
-        if self.execve:
-            return True
-        if self.syscall is None:
-            return None
-        calls = EXECVE_CALLS.get(self.syscall.get(b"arch", b""), frozenset())
-        return self.syscall.get(b"syscall", b"") in calls
+        """Whether a program was started; None when neither SYSCALL nor EXECVE tells."""
+        return True if self.execves else self.started
+
+    @property
+    def text(self) -> bytes:
+        """Its lines in the order in which they came."""
+        return b"".join([line for _, line, _ in self.parts])
+
+    def bodies(self, kind: bytes) -> list[bytes]:
+        """The bodies of its records of one type, in the order in which they came."""
+        return [line[start:-1] for name, line, start in self.parts if name == kind]
+
+    def called(self, line: bytes, start: int) -> None:
+        """Take what SYSCALL says: the first one only."""
+        match = _CALL.match(line, start)
+        if match is not None:
+            arch, call, success, self.exit, items = match.groups()
+        else:
+            pairs = fields(line[start:-1])
+            arch, call, success, self.exit, items = (pairs.get(name, b"") for name in _CALLED)
+        calls = EXECVE_CALLS.get(arch)
+        self.started = None if calls is None or not call else call in calls
+        self.failed = success == b"no"
+        if items.isdigit() and len(items) < 7:
+            self.items = int(items)
 
     def complete(self) -> bool:
-        """Whether every record that the kernel announced is here."""
-        if not self.proctitle or self.syscall is None:
+        """Whether every record that the kernel announced is here. Without a PATH there is no last
+        one: PROCTITLE is waited for."""
+        if not 0 <= self.items <= self.paths or not (self.items or self.proctitle):
             return False
-        items = self.syscall.get(b"items", b"")
-        if not items.isdigit() or len(items) > 6 or len(self.paths) < int(items):
-            return False
-        return not self.exec or self.cwd is not None
+        if self.execves:
+            return self.cwd
+        return not self.started or (self.failed and self.cwd)
 
 
 @dataclass
@@ -109,50 +164,71 @@ class Counts:
 
 
 class Joiner:
-    """Open events by id, oldest first."""
+    """Open events by node and stamp, oldest first. `limit` is in the unit of the callers' `now`."""
 
     def __init__(
         self,
         counts: Counts,
         *,
-        limit_ms: int = LIMIT_MS,
+        limit: int = LIMIT_MS,
         open_events: int = OPEN_EVENTS,
         open_bytes: int = OPEN_BYTES,
     ) -> None:
-        self.open: dict[EventId, Event] = {}
+        self.open: dict[tuple[bytes, bytes], Event] = {}
+        self.due = 0
+        """Before this moment no open event is at its limit."""
         self._counts = counts
-        self._limit_ms = limit_ms
+        self._limit = limit
         self._open_events = open_events
         self._open_bytes = open_bytes
         self._bytes = 0
 
-    def add(self, record: Record, now: int) -> Iterator[Event]:
-        """Take `record` at `now` (milliseconds, never going back); yields events that end by it."""
-        if record.cut:
+    def add(
+        self,
+        node: bytes,
+        stamp: bytes,
+        kind: bytes,
+        line: bytes,
+        start: int,
+        now: int,
+        *,
+        cut: bool = False,
+    ) -> Sequence[Event]:
+        """Take the record in `line`, whose body begins at `start`; returns events that end by it.
+
+        `line` ends with a line feed; `now` never goes back.
+        """
+        if cut:
             self._counts.cut += 1
-        event = self.open.get(record.id)
+        event = self.open.get((node, stamp))
         if event is None:
-            # EOE of an event that ended with its PROCTITLE already.
-            if record.type == b"EOE":
-                return
-            event = Event(record.id, now + self._limit_ms)
-            self.open[record.id] = event
-        self._take(event, record)
-        if record.type == b"EOE" or event.complete():
+            # What says nothing here comes also after the event's end.
+            if kind in _SILENT:
+                return ()
+            event = Event(node, stamp, now + self._limit)
+            if not self.open:
+                self.due = event.deadline
+            self.open[node, stamp] = event
+        if cut:
+            event.cut = True
+        if kind not in _SILENT:
+            self._take(event, kind, line, start)
+        elif kind == b"PROCTITLE":
+            event.proctitle = True
+        if (event.paths >= event.items >= 0 and event.complete()) or kind == b"EOE":
             self._close(event)
             self._counts.events += 1
-            yield event
-        while len(self.open) > self._open_events or self._bytes > self._open_bytes:
-            oldest = next(iter(self.open.values()))
-            self._close(oldest)
-            self._counts.evicted += 1
-            yield oldest
+            return (event,)
+        if len(self.open) > self._open_events or self._bytes > self._open_bytes:
+            return list(self._evict())
+        return ()
 
     def expire(self, now: int) -> Iterator[Event]:
-        """Yields the events whose time limit has passed. They were opened in order of it."""
+        """Yields the events that are at their limit. They were opened in order of it."""
         while self.open:
             oldest = next(iter(self.open.values()))
             if oldest.deadline > now:
+                self.due = oldest.deadline
                 return
             self._close(oldest)
             self._counts.expired += 1
@@ -166,152 +242,34 @@ class Joiner:
             self._counts.expired += 1
             yield oldest
 
+    def _evict(self) -> Iterator[Event]:
+        while len(self.open) > self._open_events or self._bytes > self._open_bytes:
+            oldest = next(iter(self.open.values()))
+            self._close(oldest)
+            self._counts.evicted += 1
+            yield oldest
+
     def _close(self, event: Event) -> None:
-        del self.open[event.id]
+        del self.open[event.node, event.stamp]
         self._bytes -= event.size
 
-    def _take(self, event: Event, record: Record) -> None:
-        if record.type in (b"EOE", b"BPRM_FCAPS"):
-            return
-        if record.type == b"PROCTITLE":
-            event.proctitle = True
-            return
-        size = len(record.body) + 64
+    def _take(self, event: Event, kind: bytes, line: bytes, start: int) -> None:
+        size = len(line) - start + 64
         if event.size + size > EVENT_BYTES:
             # A PATH is still needed to know what was run: its list is short by nature, the
             # arguments are not.
             event.cut = True
             self._counts.cut += 1
-            if record.type == b"EXECVE" or event.size + size > 2 * EVENT_BYTES:
+            if kind == b"EXECVE" or event.size + size > 2 * EVENT_BYTES:
                 return
-        event.cut = event.cut or record.cut
         event.size += size
         self._bytes += size
-        if record.type == b"SYSCALL":
-            if event.syscall is None:
-                event.syscall = fields(record.body)
-                event.syscall_body = record.body
-        elif record.type == b"EXECVE":
-            event.execve.append(record.body)
-        elif record.type == b"CWD":
-            event.cwd = record.body if event.cwd is None else event.cwd
-        else:
-            event.paths.append(record.body)
-
-
-@dataclass(frozen=True, slots=True)
-class PathItem:
-    """One PATH record. `name` None: the kernel knew none (execveat of a descriptor)."""
-
-    item: int
-    name: bytes | None
-    inode: bytes
-    device: bytes
-    mode: int | None
-    owner: bytes
-    readable: bool = True
-
-
-@dataclass(frozen=True, slots=True)
-class Execution:
-    """One program start, decoded. None: the record or the field is missing or cannot be read."""
-
-    id: EventId
-    success: bool | None
-    exit: bytes
-    exe: bytes | None
-    comm: bytes | None
-    argv: tuple[bytes | None, ...]
-    argv_whole: bool
-    cwd: bytes | None
-    paths: tuple[PathItem, ...]
-    syscall: dict[bytes, bytes]
-    syscall_body: bytes
-
-    def number(self, name: bytes) -> int | None:
-        """A decimal field of the SYSCALL record, such as pid or uid."""
-        value = self.syscall.get(name, b"")
-        return int(value) if value.isdigit() and len(value) < 20 else None
-
-
-def execution(event: Event) -> Execution:
-    """Decode an event for which `event.exec` holds."""
-    syscall = event.syscall or {}
-    argv, whole = arguments(event.execve)
-    success = {b"yes": True, b"no": False}.get(syscall.get(b"success", b""))
-    return Execution(
-        id=event.id,
-        success=success,
-        exit=syscall.get(b"exit", b""),
-        exe=_readable(syscall.get(b"exe")),
-        comm=_readable(syscall.get(b"comm")),
-        argv=argv,
-        argv_whole=whole and not event.cut,
-        cwd=_readable(fields(event.cwd).get(b"cwd")) if event.cwd is not None else None,
-        paths=tuple(sorted((_path(body) for body in event.paths), key=lambda path: path.item)),
-        syscall=syscall,
-        syscall_body=event.syscall_body,
-    )
-
-
-def _readable(value: bytes | None) -> bytes | None:
-    try:
-        return decode(value) if value is not None else None
-    except Undecodable:
-        return None
-
-
-def _path(body: bytes) -> PathItem:
-    pairs = fields(body)
-    item, mode = pairs.get(b"item", b""), pairs.get(b"mode", b"")
-    readable = True
-    try:
-        name = decode(pairs[b"name"])
-    except (KeyError, Undecodable):
-        name, readable = None, False
-    return PathItem(
-        # A PATH whose number was cut off might be the first: treat it so.
-        item=int(item) if item.isdigit() and len(item) < 7 else 0,
-        name=name,
-        inode=pairs.get(b"inode", b""),
-        device=pairs.get(b"dev", b""),
-        mode=int(mode, 8) if mode and not mode.strip(b"01234567") and len(mode) < 12 else None,
-        owner=pairs.get(b"ouid", b""),
-        readable=readable,
-    )
-
-
-def arguments(bodies: list[bytes]) -> tuple[tuple[bytes | None, ...], bool]:
-    """The arguments of one event's EXECVE records, and whether all of them are there.
-
-    A long argument comes in pieces, `a1_len=16384 a1[0]=… a1[1]=…`, and a long list in
-    several records (audit_log_execve_info). An unquoted value is always hexadecimal.
-    """
-    found: dict[int, bytes | None] = {}
-    pieces: dict[int, dict[int, bytes | None]] = {}
-    count: int | None = None
-    for body in bodies:
-        for name, value in fields(body).items():
-            if name == b"argc":
-                count = int(value) if value.isdigit() and len(value) < 10 else None
-                continue
-            if name[:1] != b"a" or name.endswith(b"_len"):
-                continue
-            number, bracket, piece = name[1:].partition(b"[")
-            if not number.isdigit() or len(number) > 9:
-                continue
-            text = _readable(value)
-            if not bracket:
-                found.setdefault(int(number), text)
-            elif piece[-1:] == b"]" and piece[:-1].isdigit() and len(piece) < 9:
-                pieces.setdefault(int(number), {})[int(piece[:-1])] = text
-    for position, parts in pieces.items():
-        texts = [parts.get(n) for n in range(len(parts))]
-        found[position] = (
-            None if None in texts else b"".join(text for text in texts if text is not None)
-        )
-    known = 0
-    while known in found:
-        known += 1
-    argv = tuple(found[n] for n in range(known))
-    return argv, count is not None and known == count and None not in argv
+        event.parts.append((kind, line, start))
+        if kind == b"PATH":
+            event.paths += 1
+        elif kind == b"EXECVE":
+            event.execves += 1
+        elif kind == b"CWD":
+            event.cwd = True
+        elif event.exit is None:
+            event.called(line, start)

@@ -8,17 +8,18 @@ device number in PATH cannot: a store path on another device than the store's is
 
 from __future__ import annotations
 
-import enum
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from paranoid_install.watch.accepted import is_build, is_wrapper
 from paranoid_install.watch.arguments import speaks, told
-from paranoid_install.watch.events import Event, Execution, PathItem, execution
+from paranoid_install.watch.events import Event
+from paranoid_install.watch.executions import Execution, PathItem, execution
 from paranoid_install.watch.paths import below, lexical, within
 from paranoid_install.watch.programs import PARENTS, Programs
 from paranoid_install.watch.rules import Allow, Rules
+from paranoid_install.watch.verdicts import Reason, Tally, Verdict
 
 NODES = 4096
 """Machines, or boots of the journal, whose store's device is remembered."""
@@ -27,51 +28,12 @@ _DELETED = b" (deleted)"
 _DESCRIPTOR = re.compile(rb"(?:/proc/(?:self|thread-self|[0-9]+)(?:/task/[0-9]+)?|/dev)/fd/[0-9]+")
 
 
-class Reason(enum.Enum):
-    """Why an execution is reported; the value is what alerts carry."""
-
-    OUTSIDE = "outside-store"
-    SCRIPT = "script"
-    INTERPRETED = "interpreted"
-    LOADED = "loaded"
-    MEMFD = "memfd"
-    DELETED = "deleted"
-    DESCRIPTOR = "descriptor"
-    FORGED = "forged-store-path"
-    DENIED = "denied"
-    INCOMPLETE = "incomplete"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """An execution that is not plainly inside the store.
-
-    `paths` are the files that led to it, as the process saw them; `accepted` names the rule
-    that accepts it (`builds`, `wrappers`, `initrd`) or is an exception of the allow-list;
-    `parent` is the program last started by the parent's pid in this stream.
-    """
-
-    execution: Execution
-    reasons: tuple[Reason, ...]
-    paths: tuple[bytes, ...]
-    accepted: Allow | str | None = None
-    parent: bytes | None = None
-
-
-@dataclass
-class Tally:
-    """Executions by outcome, since the start."""
-
-    executions: int = 0
-    inside: int = 0
-    failed: int = 0
-    """Starts that did not come about for another reason than a refusal, such as ENOENT."""
-    accepted: int = 0
-    reported: int = 0
-
-
 Proof = Callable[[PathItem], bool]
 """Whether the file of a PATH record is the one that its store path names on this machine."""
+
+View = Callable[[Execution, Sequence[bytes]], bool | None]
+"""Whether names in the store are for the process what they are for this machine; None: cannot
+tell."""
 
 
 @dataclass
@@ -82,6 +44,7 @@ class Judge:
     rules: Rules
     device: bytes | None = None
     proof: Proof | None = None
+    view: View | None = None
     tally: Tally = field(default_factory=Tally)
     parents: Programs = field(default_factory=lambda: Programs(PARENTS))
     _initrd: dict[bytes, int] = field(default_factory=dict)
@@ -99,11 +62,27 @@ class Judge:
         # Devices may be numbered otherwise in another boot.
         self._learned.pop(node, None)
 
+    def passed(self, node: bytes, pid: bytes, exe: bytes) -> None:
+        """Count an execution that is known to be plainly inside the store."""
+        self.tally.executions += 1
+        self.tally.inside += 1
+        self.parents.put((node, pid), exe)
+
+    def failed(self, result: bytes) -> bool:
+        """Whether a start with this result failed, and was not refused. If so, it is counted."""
+        if result in self.rules.denied:
+            return False
+        self.tally.executions += 1
+        self.tally.failed += 1
+        return True
+
     def judge(self, event: Event) -> Verdict | None:
         """The verdict on an event for which `event.exec` holds; None: plainly inside the store,
         or a start that failed for another reason than a refusal."""
-        run = execution(event)
+        if event.failed and event.exit is not None and self.failed(event.exit):
+            return None
         self.tally.executions += 1
+        run = execution(event)
         node, pid = run.id.node, run.syscall.get(b"pid", b"")
         parent = self.parents.get((node, run.syscall.get(b"ppid", b"")))
         if run.success is not False and run.exe is not None:
@@ -114,11 +93,9 @@ class Judge:
             and run.exe is not None
             and self.sound(run.exe, run.paths, node)
             and self.harmless(run.exe, run.argv, run.argv_whole)
+            and not self.looks(run.exe)
         ):
             self.tally.inside += 1
-            return None
-        if run.success is False and run.exit not in self.rules.denied:
-            self.tally.failed += 1
             return None
         reasons, paths = self._reasons(run)
         accepted = self._accepted(run, reasons, paths)
@@ -165,6 +142,10 @@ class Judge:
         return answer.certain and all(
             self._in_store(script) and b":" not in script for script in answer.scripts
         )
+
+    def looks(self, exe: bytes) -> bool:
+        """Whether the process has to be looked at, as its arguments name files that it opens."""
+        return self.view is not None and speaks(self.rules, exe)
 
     def _plain_path(self, exe: bytes, first: PathItem, path: PathItem, device: bytes) -> bool:
         if path.name is None:
@@ -288,15 +269,24 @@ class Judge:
             return
         answer = told(self.rules, exe, run.argv, run.argv_whole)
         loader = exe.rpartition(b"/")[2].startswith(b"ld")
+        stored: list[bytes] = []
         for script in answer.scripts:
             for part in script.split(b":") if loader else (script,):
                 name = self._resolve(run, part)
                 if name is None:
                     found(Reason.INCOMPLETE, part)
-                elif not self._in_store(name) and not self._is_link(name):
+                elif self._in_store(name):
+                    stored.append(name)
+                elif not self._is_link(name):
                     found(Reason.LOADED if loader else Reason.INTERPRETED, name)
         if not answer.certain:
             found(Reason.INCOMPLETE, exe)
+        if stored and self.view is not None:
+            seen = self.view(run, stored)
+            if seen is None:
+                self.tally.unseen += 1
+            elif not seen:
+                found(Reason.FORGED, stored[0])
 
     def _elsewhere(self, run: Execution, path: PathItem) -> bool:
         device = self.device_of(run.id.node)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from paranoid_install.watch.alerts import Origin
-from paranoid_install.watch.events import PathItem
+from paranoid_install.watch.executions import PathItem
 from paranoid_install.watch.records import visible
 
 _REMEMBERED = 65_536
@@ -17,7 +17,8 @@ def origin(pid: int | None, ppid: int | None, proc: Path = Path("/proc")) -> Ori
     decorates an alert; an exception by unit holds only while the answer is there."""
     here, parent = proc / str(pid), proc / str(ppid)
     name = unit(here) or unit(parent)
-    mine = _link(proc / "self/ns/mnt")
+    # Not our own: the service has a namespace of its own.
+    mine = _link(proc / "1/ns/mnt")
     theirs = _link(here / "ns/mnt")
     return Origin(
         unit=name,

@@ -28,16 +28,17 @@ JOURNAL_BYTES = 4 * RECORD_BYTES + 4096
 SEPARATOR = b"\x1d"
 """auditd writes its own enrichment after this byte; the kernel never writes it."""
 
+NODE = rb"(?:node=([^ \n\x1d]+) )?"
+STAMP = rb"([0-9]{1,12}\.[0-9]{3}:[0-9]{1,20})"
 _AUDITD = re.compile(
-    rb"(?:node=([^ \n\x1d]+) )?type=([A-Z0-9_]+|UNKNOWN\[[0-9]+\]) "
-    rb"msg=audit\(([0-9]{1,12})\.([0-9]{3}):([0-9]{1,20})\)(?:: ?|(?= ))"
+    NODE + rb"type=([A-Z0-9_]+|UNKNOWN\[[0-9]+\]) msg=audit\(" + STAMP + rb"\)(?:: ?|(?= ))"
 )
 # auditd of RHEL 7 writes its own DAEMON_CONFIG without the colon.
 # What printk and dmesg put before a message; a syslog file's prefix is not taken, as any user
 # can write such a line with logger(1).
 _KERNEL = re.compile(
     rb"(?:<[0-9]{1,3}>)?(?:[0-9]+,[0-9]+,[0-9]+,[^;]*;)?(?:\[[ 0-9.]+\] )?"
-    rb"audit: type=([0-9]{1,5}) audit\(([0-9]{1,12})\.([0-9]{3}):([0-9]{1,20})\): ?"
+    rb"audit: type=([0-9]{1,5}) audit\(" + STAMP + rb"\): ?"
 )
 _KERNEL_NOTE = re.compile(
     rb"(?:<[0-9]{1,3}>)?(?:[0-9]+,[0-9]+,[0-9]+,[^;]*;)?(?:\[[ 0-9.]+\] )?"
@@ -45,6 +46,8 @@ _KERNEL_NOTE = re.compile(
     rb"|kauditd_printk_skb: [0-9]+ callbacks suppressed)",
     re.DOTALL,
 )
+
+_NO_STAMP = b"0.000:0"
 
 NOTE = b"KERNEL_NOTE"
 """Type given to what the kernel's log says of losses; no record of the audit trail itself."""
@@ -69,6 +72,12 @@ _NAMES = {
     b"2000": b"KERNEL",
 }
 
+TOLD = frozenset(
+    (b"KERNEL", b"CONFIG_CHANGE", b"DAEMON_START", b"DAEMON_END", b"DAEMON_ABORT",
+     b"DAEMON_CONFIG", b"DAEMON_ERR")
+)  # fmt: skip
+"""Types of records that say something of the trail itself: boots, changes, losses."""
+
 
 @dataclass(frozen=True, slots=True)
 class EventId:
@@ -81,13 +90,34 @@ class EventId:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`type` by name (`SYSCALL`), `body` the raw text behind the id, `cut` if it was too long."""
+    """`type` by name (`SYSCALL`), `body` the raw text behind the id, `cut` if it was too long.
 
-    id: EventId
+    `stamp` is the id as written, `1364481363.243:24287`: what the records of one event share.
+    """
+
+    node: bytes
+    stamp: bytes
     type: bytes
     body: bytes
     cut: bool = False
     transport: bytes = b""
+
+    @property
+    def id(self) -> EventId:
+        """The id as numbers."""
+        return identity(self.node, self.stamp)
+
+    def written(self) -> tuple[bytes, int]:
+        """The record as a line of auditd, with its line feed, and where its body begins."""
+        node = b"node=%s " % self.node if self.node else b""
+        head = b"%stype=%s msg=audit(%s): " % (node, self.type, self.stamp)
+        return b"%s%s\n" % (head, self.body), len(head)
+
+
+def identity(node: bytes, stamp: bytes) -> EventId:
+    """What `stamp` says, as numbers."""
+    time, _, serial = stamp.partition(b":")
+    return EventId(node, int(time.replace(b".", b"")), int(serial))
 
 
 def parse(line: bytes) -> Record | None:
@@ -102,19 +132,17 @@ def parse(line: bytes) -> Record | None:
         line = line[:RECORD_BYTES]
     match = _AUDITD.match(line)
     if match is not None:
-        node, kind, seconds, thousandths, serial = match.groups()
+        node, kind, stamp = match.groups()
         if kind.startswith(b"UNKNOWN["):
             kind = _NAMES.get(kind[8:-1], kind)
-        identity = EventId(node or b"", int(seconds + thousandths), int(serial))
-        return Record(identity, kind, line[match.end() :], cut)
+        return Record(node or b"", stamp, kind, line[match.end() :], cut)
     match = _KERNEL.match(line)
     if match is not None:
-        number, seconds, thousandths, serial = match.groups()
-        identity = EventId(b"", int(seconds + thousandths), int(serial))
-        return Record(identity, _NAMES.get(number, number), line[match.end() :], cut, b"kernel")
+        number, stamp = match.groups()
+        return Record(b"", stamp, _NAMES.get(number, number), line[match.end() :], cut, b"kernel")
     match = _KERNEL_NOTE.match(line)
     if match is not None:
-        return Record(EventId(b"", 0, 0), NOTE, match[1], cut, b"kernel")
+        return Record(b"", _NO_STAMP, NOTE, match[1], cut, b"kernel")
     return None
 
 
@@ -139,8 +167,8 @@ def _journal(line: bytes) -> Record | None:  # noqa: PLR0911 - each doubt ends i
         # Nothing but the kernel writes this transport without /dev/kmsg, which is root's.
         found = parse(message) if message[:1] != b"{" else None
         if found is None or found.transport != b"kernel":
-            return Record(EventId(b"", 0, 0), OTHER, b"", transport=b"kernel")
-        return replace(found, id=replace(found.id, node=_boot(entry)))
+            return Record(b"", _NO_STAMP, OTHER, b"", transport=b"kernel")
+        return replace(found, node=_boot(entry))
     kind, number, stamp = (
         entry.get(name) for name in ("_AUDIT_TYPE_NAME", "_AUDIT_ID", "_SOURCE_REALTIME_TIMESTAMP")
     )
@@ -155,8 +183,9 @@ def _journal(line: bytes) -> Record | None:  # noqa: PLR0911 - each doubt ends i
     if name.startswith(b"UNKNOWN["):
         name = _NAMES.get(name[8:-1], name)
     cut = len(body) > RECORD_BYTES
-    identity = EventId(node, int(stamp) // 1000, int(number))
-    return Record(identity, name, body[:RECORD_BYTES], cut, b"audit")
+    milliseconds = int(stamp) // 1000
+    written = b"%d.%03d:%d" % (milliseconds // 1000, milliseconds % 1000, int(number))
+    return Record(node, written, name, body[:RECORD_BYTES], cut, b"audit")
 
 
 def _boot(entry: dict[str, object]) -> bytes:

@@ -21,6 +21,10 @@ class Grammar:
     long: frozenset[str] = frozenset()
     long_code: frozenset[str] = frozenset()
     long_script: frozenset[str] = frozenset()
+    long_last: frozenset[str] = frozenset()
+    long_list: frozenset[str] = frozenset()
+    module: str = ""
+    commands: frozenset[str] = frozenset()
     first: str = "script"
 
 
@@ -114,11 +118,11 @@ def read(data: Mapping[str, Any]) -> Rules:
 
 _TABLES = {
     "store", "wrappers", "builds", "initrd", "denied", "report",
-    "interpreter", "loader", "multicall", "allow",
+    "interpreter", "loader", "multicall", "allow", "service",
 }  # fmt: skip
 _GRAMMAR = {
     "names", "value", "next", "attached", "code", "script",
-    "long", "longCode", "longScript", "first",
+    "long", "longCode", "longScript", "longLast", "longList", "module", "commands", "first",
 }  # fmt: skip
 
 
@@ -133,6 +137,10 @@ def _grammar(table: Mapping[str, Any], where: str) -> Grammar:
         long=frozenset(table.get("long", ())),
         long_code=frozenset(table.get("longCode", ())),
         long_script=frozenset(table.get("longScript", ())),
+        long_last=frozenset(table.get("longLast", ())),
+        long_list=frozenset(table.get("longList", ())),
+        module=table.get("module", ""),
+        commands=frozenset(table.get("commands", ())),
         first=table.get("first", "script"),
     )
 

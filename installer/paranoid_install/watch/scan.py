@@ -1,11 +1,9 @@
-"""From blocks of lines to verdicts: the shortcut for what is plainly inside the store.
+"""From blocks of bytes to verdicts.
 
-Nearly all executions are of a program in the store under its absolute name. Written by auditd
-they are seven lines in a row of one fixed shape, which one regular expression recognises. What
-it captures (exe, and name, inode and device of each PATH) is remembered once `Judge.sound` has
-said yes to it; from then on a lookup suffices, for an interpreter with a look at its arguments.
-Everything else goes through records, events
-and judge, line by line, so the shortcut saves time and never changes an answer or a count:
+There is one way from a record to a verdict: records are joined to events (events.py), and events
+are judged (judge.py). The shortcut leaves it where that cannot change an answer or a count: an
+event that is plainly inside the store (plain.py) is not decoded; if its lines follow each other it
+is not even joined; and lines in auditd's form are told apart by their beginning alone.
 tests/unit/watch/test_scan.py compares the two on hostile streams.
 """
 
@@ -13,60 +11,48 @@ from __future__ import annotations
 
 import mmap
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 
-from paranoid_install.watch.arguments import speaks
-from paranoid_install.watch.events import PARTS, Counts, Event, Joiner, PathItem, arguments
-from paranoid_install.watch.judge import Judge, Verdict
-from paranoid_install.watch.records import (
-    JOURNAL_BYTES,
-    RECORD_BYTES,
-    Record,
-    parse,
+from paranoid_install.watch.events import (
+    CALL,
+    EXECVE_CALLS,
+    LIMIT_BYTES,
+    LIMIT_MS,
+    PARTS,
+    Counts,
+    Event,
+    Joiner,
 )
+from paranoid_install.watch.judge import Judge
+from paranoid_install.watch.plain import EVENT, Plain
+from paranoid_install.watch.records import JOURNAL_BYTES, RECORD_BYTES, TOLD, Record, parse
+from paranoid_install.watch.verdicts import Verdict
 
-REMEMBERED = 65_536
-"""Combinations of program and PATHs known as plain; forgotten together when there are more."""
-
-# The order of the fields is the kernel's (audit_log_exit, audit_log_name), each written once.
-# Every part ends at a byte that the part itself cannot hold, so a failed match goes back over
-# each byte once at most: the time stays linear in the length of the lines. What is captured may
-# hold anything but a quote, which is faster than a set: only what was remembered passes, and
-# nothing with a space, line feed or separator is (`_CLEAN`).
-_PATH = (
-    rb"\1type=PATH msg=audit\(\2\): item=%s "
-    rb'(name="[^"]+" inode=[0-9]+ dev=[0-9a-f:]+) .*\n'
-)
-_EVENT = re.compile(
-    rb"((?:node=[^ \n\x1d]+ )?)"
-    rb"type=SYSCALL msg=audit\(([0-9]{10}\.[0-9]{3}:[0-9]{1,20})\): "
-    rb"arch=c000003e syscall=(?:59|322) success=yes exit=0 "
-    # a0= to a3=, and auid= to fsgid=: classes too poor in letters to hold another field's name.
-    rb"a0=[0-9a-f= ]+items=([1-3]) ppid=[0-9]+ pid=([0-9]+) auid=[aefgdisu=0-9 ]+"
-    rb"tty=[^ \n\x1d]+ ses=[0-9]+ "
-    rb'comm=[^ \n\x1d]+ exe=("[^"]+").*\n'
-    rb"(?:\1type=BPRM_FCAPS msg=audit\(\2\): .*\n)?"
-    rb"\1type=EXECVE msg=audit\(\2\): (.*)\n"
-    rb"\1type=CWD msg=audit\(\2\): .*\n"
-    + _PATH % rb"0"
-    + rb"(?:" + _PATH % rb"1" + rb"(?:" + _PATH % rb"2" + rb")?)?"
-    rb"\1type=PROCTITLE msg=audit\(\2\): .*\n"
+_NODE, _STAMP = rb"(?:node=[^ \n\x1d]++ )?", rb"[0-9]{1,12}+\.[0-9]{3}:[0-9]{1,20}+"
+_HEAD = rb"(" + _NODE + rb")type=%s msg=audit\((" + _STAMP + rb")\)"
+_PART = re.compile(_HEAD % (rb"(%s)" % b"|".join(sorted(PARTS))) + rb": ?().*+(?<!\r)\n")
+_OTHER = re.compile(
+    _HEAD % rb"SYSCALL" + rb": " + CALL + rb".*+\n"
+    rb"(\1type=CWD msg=audit\(\2\): .*+\n)?"
+    rb"((?:\1type=PATH msg=audit\(\2\): .*+\n)+)"
+    rb"(?:\1type=PROCTITLE msg=audit\(\2\): .*+\n)?"
     rb"(?:\1type=EOE msg=audit\(\2\): ?\n)?"
 )  # fmt: skip
-_HEAD = re.compile(
-    # argc varies with what follows the script, so it is no part of what is remembered.
-    rb'argc=[0-9]+ (a0="[^" \x1d]*" a1="[^" \x1d]*"(?: a2="[^" \x1d]*")?)(?![^ ])'
+"""An event without arguments: another call, or a start that did not come about."""
+
+_NOISE = re.compile(
+    rb"(?:%stype=(?!(?:%s) )[A-Z0-9_]++ msg=audit\(%s\)(?:: ?|(?= )).*+\n)+"
+    % (_NODE, b"|".join(sorted(PARTS | TOLD)), _STAMP)
 )
-_CLEAN = re.compile(rb"[^ \n\x1d]*")
-_STAMP = 14
-"""Length of `SSSSSSSSSS.mmm`: of equal length, stamps compare as bytes as they do as numbers."""
+"""Records that stand alone, and of which nothing is told."""
 
 
 class Scanner:
     """Feed it blocks of bytes; it yields verdicts. `notice` receives records that stand alone.
 
-    `now` gives the time in milliseconds for the events' time limit; without it the records'
-    own stamps are the clock, as fits a file. `shortcut=False` is for comparison.
+    `now` gives the time in milliseconds for the events' limit; without it the limit is how much
+    of the file has been read since, as no record's own stamp need be true. `shortcut=False` is
+    for comparison.
     """
 
     def __init__(
@@ -80,142 +66,135 @@ class Scanner:
     ) -> None:
         self.judge = judge
         self.counts = counts
-        self.joiner = Joiner(counts)
+        self.joiner = Joiner(counts, limit=LIMIT_BYTES if now is None else LIMIT_MS)
         self._notice = notice
         self._now = now
-        self._clock = 0
+        self._moment = 0
         self.records = False
         """Whether any record has been read."""
         self._rest = b""
         self._skipping = False
         self._shortcut = shortcut
-        self._plain: set[tuple[bytes | None, ...]] = set()
-        self._speaking: set[tuple[bytes | None, ...]] = set()
-        self._heads: set[tuple[bytes, bytes]] = set()
+        self._plain = Plain(judge)
         self._audit_transport = False
 
     def feed(self, block: bytes | mmap.mmap) -> Iterator[Verdict]:
         """Take the next bytes of the stream; a line may go on in the next block."""
+        before = self.counts.bytes - len(self._rest)
         self.counts.bytes += len(block)
         if self._skipping:
             start = block.find(b"\n") + 1
             if not start:
                 return
             self._skipping = False
+            before += start
             block = block[start:]
         if self._rest:
             block = self._rest + block[:]
             self._rest = b""
-        position, size = 0, len(block)
-        find = block.find
-        while position < size:
+        self._pass_time()
+        position = 0
+        while True:
             if self._shortcut:
-                position, match = self._skip(block, position)
-                if match is not None:
-                    yield from self._slowly(match)
-                    position = match.end()
-                    continue
-            end = find(b"\n", position)
+                position = yield from self._shortly(block, position, before)
+            end = block.find(b"\n", position)
             if end < 0:
                 break
-            yield from self._line(block[position:end])
+            yield from self._line(block[position:end], before + position)
             position = end + 1
-        if size - position > JOURNAL_BYTES:
+        if len(block) - position > JOURNAL_BYTES:
             # Longer than any line may be: judge its beginning, skip the rest.
-            yield from self._line(block[position : position + JOURNAL_BYTES + 1])
+            line = block[position : position + JOURNAL_BYTES + 1]
+            yield from self._line(line, before + position)
             self._skipping = True
         else:
             self._rest = block[position:]
 
-    def _skip(self, block: bytes | mmap.mmap, position: int) -> tuple[int, re.Match[bytes] | None]:
-        """Pass over plain events. Returns where to go on, and a whole event that is none."""
-        # Locals, because this loop is what the speed of reading a file hangs on.
-        match_event, timed = _EVENT.match, self._now is None
-        plain, speaking = self._plain, self._speaking
-        waiting, remember, last = self.joiner.open, self.judge.parents.put, b""
-        passed = 0
-        match = None
-        while (match := match_event(block, position)) is not None:
-            node, stamp, items, pid, exe, words, first, second, third = match.groups()
-            key = (node, items, exe, first, second, third)
-            # An event whose lines are together longer than one may be might hold a cut one.
-            if pid == b"1" or waiting or match.end() - position > RECORD_BYTES:
-                break
-            if key not in plain and (key not in speaking or not self._harmless(match, words)):
-                break
-            position = match.end()
-            passed += 1
-            if timed and stamp > last:
-                last = stamp
-            remember((node and node[5:-1], pid), exe[1:-1])
-        if passed:
-            self.counts.events += passed
-            self.judge.tally.executions += passed
-            self.judge.tally.inside += passed
-            if last:
-                self._clock = max(self._clock, int(last[:_STAMP].replace(b".", b"")))
-        return position, match
-
-    @property
-    def clock(self) -> int:
-        """The newest time seen, in milliseconds."""
-        return self._clock
-
     def tick(self) -> Iterator[Verdict]:
         """Let time pass when nothing comes in (only with a clock of its own)."""
         if self._now is not None:
-            self._clock = max(self._clock, self._now())
-            yield from self._expire()
+            self._pass_time()
+            yield from self._expire(self._moment)
 
     def finish(self) -> Iterator[Verdict]:
         """The stream has ended: judge what is still open, a last line without its end as well."""
         if self._rest and not self._skipping:
             rest, self._rest = self._rest, b""
-            yield from self._line(rest)
+            yield from self._line(rest, self.counts.bytes - len(rest))
         for event in self.joiner.flush():
             yield from self._judge(event)
 
-    def _expire(self) -> Iterator[Verdict]:
-        for event in self.joiner.expire(self._clock):
+    def _shortly(
+        self, block: bytes | mmap.mmap, position: int, before: int
+    ) -> Generator[Verdict, None, int]:
+        """Take what the shortcut can, and return where it cannot go on."""
+        # Locals, because this loop is what the speed of reading a file hangs on.
+        match_event, match_other = EVENT.match, _OTHER.match
+        match_part, match_noise = _PART.match, _NOISE.match
+        joiner, knows, live = self.joiner, self._plain.knows, self._now is not None
+        waiting, add, moment = joiner.open, joiner.add, self._moment
+        start = position
+        while True:
+            # Only SYSCALL begins an event; a line with its node may be one.
+            begun = block[position + 5 : position + 7]
+            if begun == b"SY" or block[position : position + 1] == b"n":
+                event = match_event(block, position) or match_other(block, position)
+                if event is not None:
+                    end = event.end()
+                    now = moment if live else before + end
+                    if (
+                        # Longer together than one line may be: one of them might be cut.
+                        end - position <= RECORD_BYTES
+                        and not (waiting and self._concerned(event, now))
+                        and (knows(event) if event.re is EVENT else self._no_start(event))
+                    ):
+                        self.counts.events += 1
+                        position = end
+                        continue
+            part = match_part(block, position)
+            if part is not None:
+                end = part.end()
+                if end - position > RECORD_BYTES:
+                    break
+                now = moment if live else before + position
+                if waiting and now >= joiner.due:
+                    yield from self._expire(now)
+                node, kind, stamp = part.group(1, 2, 3)
+                for ended in add(node[5:-1], stamp, kind, part[0], part.start(4) - position, now):
+                    yield from self._judge(ended)
+                position = end
+                continue
+            noise = match_noise(block, position)
+            if noise is None:
+                break
+            position = noise.end()
+        self.records = self.records or position > start
+        return position
+
+    def _concerned(self, match: re.Match[bytes], now: int) -> bool:
+        """Whether an event that is open has to do with this one, or has to end before it."""
+        node, stamp = match.group(1, 2)
+        return now >= self.joiner.due or (node[5:-1], stamp) in self.joiner.open
+
+    def _no_start(self, match: re.Match[bytes]) -> bool:
+        """Whether a whole event is no start, or one that failed of itself. If so, it is counted."""
+        arch, call, success, result, items, cwd, paths = match.group(3, 4, 5, 6, 7, 8, 9)
+        calls = EXECVE_CALLS.get(arch)
+        if calls is None or paths.count(b"\n") != int(items):
+            return False
+        return call not in calls or (
+            success == b"no" and cwd is not None and self.judge.failed(result)
+        )
+
+    def _pass_time(self) -> None:
+        if self._now is not None:
+            self._moment = max(self._moment, self._now())
+
+    def _expire(self, now: int) -> Iterator[Verdict]:
+        for event in self.joiner.expire(now):
             yield from self._judge(event)
 
-    def _slowly(self, match: re.Match[bytes]) -> Iterator[Verdict]:
-        """Judge an event line by line, and remember its program if that alone made it plain."""
-        lines = match[0].split(b"\n")
-        lines.pop()
-        for line in lines:
-            yield from self._line(line)
-        node, items, exe, *paths = match.group(1, 3, 5, 7, 8, 9)
-        found = tuple(
-            item for n, path in enumerate(paths) if path and (item := _item(n, path)) is not None
-        )
-        clean = _CLEAN.fullmatch(exe) is not None
-        if (
-            clean
-            and len(found) == int(items) == sum(p is not None for p in paths)
-            and self.judge.sound(exe[1:-1], found, node and node[5:-1])
-        ):
-            known = self._speaking if speaks(self.judge.rules, exe[1:-1]) else self._plain
-            if len(known) >= REMEMBERED:
-                known.clear()
-            known.add((node, items, exe, *paths))
-
-    def _harmless(self, match: re.Match[bytes], words: bytes) -> bool:
-        """Whether an interpreter's arguments alone show that its script is in the store."""
-        head = _HEAD.match(words)
-        if head is not None and (match[5], head[1]) in self._heads:
-            return True
-        exe = match[5][1:-1]
-        argv, whole = arguments([words])
-        # Known from the first words already, whatever follows them?
-        if head is not None and self.judge.harmless(exe, argv[:3], whole=False):
-            if len(self._heads) >= REMEMBERED:
-                self._heads.clear()
-            self._heads.add((match[5], head[1]))
-            return True
-        return self.judge.harmless(exe, argv, whole)
-
-    def _line(self, line: bytes) -> Iterator[Verdict]:
+    def _line(self, line: bytes, place: int) -> Iterator[Verdict]:
         record = parse(line)
         if record is None:
             if line:
@@ -227,32 +206,36 @@ class Scanner:
         elif self._audit_transport and record.transport == b"kernel" and record.type in PARTS:
             # Without a daemon the kernel prints to its log as well: the same records once more.
             return
-        if self._now is None:
-            self._clock = max(self._clock, record.id.milliseconds)
-        else:
-            self._clock = max(self._clock, self._now())
         if record.type not in PARTS:
             if record.type == b"KERNEL":
-                # A boot: what was known of its store's device is known no more.
-                self._plain.clear()
-                self._speaking.clear()
+                self._plain.forget()
             self._notice(record)
             return
-        yield from self._expire()
-        for event in self.joiner.add(record, self._clock):
+        now = self._moment if self._now is not None else place
+        yield from self._expire(now)
+        written, start = record.written()
+        for event in self.joiner.add(
+            record.node, record.stamp, record.type, written, start, now, cut=record.cut
+        ):
             yield from self._judge(event)
 
     def _judge(self, event: Event) -> Iterator[Verdict]:
-        if event.exec:
-            verdict = self.judge.judge(event)
-            if verdict is not None:
-                yield verdict
-        elif event.exec is None:
+        if event.exec is None:
             self.counts.fragments += 1
+        if not event.exec:
+            return
+        match = self._matched(event) if self._shortcut and not event.cut else None
+        if match is not None and self._plain.knows(match):
+            return
+        verdict = self.judge.judge(event)
+        if match is not None:
+            self._plain.learn(match)
+        if verdict is not None:
+            yield verdict
 
-
-def _item(number: int, captured: bytes) -> PathItem | None:
-    name, inode, device = captured.rsplit(b" ", 2)
-    if _CLEAN.fullmatch(name) is None:
-        return None
-    return PathItem(number, name[6:-1], inode[6:], device[4:], None, b"")
+    def _matched(self, event: Event) -> re.Match[bytes] | None:
+        text = event.text
+        # A body with a line feed in it, as JSON could hold one, would look like two lines.
+        if len(text) > RECORD_BYTES or text.count(b"\n") != len(event.parts):
+            return None
+        return EVENT.fullmatch(text)

@@ -21,6 +21,7 @@ from typing import BinaryIO
 
 from paranoid_install.errors import CommandFailed, InstallError, SpecError
 from paranoid_install.runner import Runner
+from paranoid_install.watch import export
 
 BLOCK = 1024 * 1024
 TICK = 0.5
@@ -30,7 +31,7 @@ JOURNALCTL = (
     "--output=json",
     # Without it a field of more than 4096 bytes is written as null: long arguments would vanish.
     "--all",
-    "--output-fields=MESSAGE,_TRANSPORT,_AUDIT_TYPE_NAME,_AUDIT_ID,_SOURCE_REALTIME_TIMESTAMP,_BOOT_ID",
+    f"--output-fields={','.join(export.FIELDS)}",
     "--quiet",
     "--no-pager",
 )

@@ -10,16 +10,13 @@ from dataclasses import asdict, dataclass, field
 from paranoid_install.watch import kernel
 from paranoid_install.watch.alerts import Alert, Channel, Origin, execution
 from paranoid_install.watch.events import Counts
-from paranoid_install.watch.judge import Judge, Verdict, accepts
-from paranoid_install.watch.records import NOTE, Record, visible
+from paranoid_install.watch.judge import Judge, accepts
+from paranoid_install.watch.records import NOTE, TOLD, Record, visible
 from paranoid_install.watch.scan import Scanner
+from paranoid_install.watch.verdicts import Verdict
 
 _LOST = re.compile(rb"audit_lost=([0-9]{1,18})")
 _OFF = re.compile(rb"(?:^| )audit_enabled=0(?= )(?!.* res=0)")
-_CHANGES = frozenset(
-    (b"CONFIG_CHANGE", b"DAEMON_START", b"DAEMON_END", b"DAEMON_ABORT", b"DAEMON_CONFIG",
-     b"DAEMON_ERR")
-)  # fmt: skip
 _TEXT = 1024
 
 
@@ -29,7 +26,8 @@ class Watch:
 
     `live` has processes and a kernel to ask: `origin` looks a process up, `probe` executes
     something harmless to see whether it is recorded, `status` asks the kernel. `clock` is in
-    seconds and never goes back; without it (a file) the records' stamps are the clock.
+    seconds and never goes back; without it (a file) no time passes, and each record's own stamp
+    says in which minute it belongs.
     """
 
     judge: Judge
@@ -62,6 +60,7 @@ class Watch:
         self._mute = False
         self._known_lost: int | None = None
         self._dropped = (0, 0, 0)
+        self._unseen, self._unseen_told = 0, self._told
 
     def feed(self, block: bytes | mmap.mmap) -> None:
         """Take a block of a source; an empty one lets time pass."""
@@ -79,6 +78,9 @@ class Watch:
         if now - self._told >= 60:
             self._told = now
             self._tell_dropped()
+        if now - self._unseen_told >= 3600:
+            self._unseen_told = now
+            self._tell_unseen()
 
     @property
     def unread(self) -> bool:
@@ -102,6 +104,7 @@ class Watch:
         for channel in self.channels:
             channel.summarize(self._now(), final=True)
         self._tell_dropped()
+        self._tell_unseen()
 
     def tell(self, alert: Alert) -> None:
         """Give `alert` to every sink, whatever the limits."""
@@ -125,7 +128,7 @@ class Watch:
         return tuple((tally | counts | rest).items())
 
     def _now(self) -> float:
-        return self.clock() if self.clock is not None else self.scanner.clock / 1000
+        return self.clock() if self.clock is not None else 0.0
 
     def _report(self, verdict: Verdict) -> None:
         if verdict.accepted is not None:
@@ -148,7 +151,7 @@ class Watch:
             self._limited(
                 "lost", f"the kernel's log says: {visible(record.body[:_TEXT])}", 2, record
             )
-        elif record.type in _CHANGES:
+        elif record.type in TOLD:
             if _OFF.search(record.body) or record.type in (b"DAEMON_ABORT", b"DAEMON_ERR"):
                 self.off += 1
             what = visible(record.body[:_TEXT].partition(b"\x1d")[0])
@@ -223,6 +226,17 @@ class Watch:
                 if self._enabled
                 else Alert("stopped", "auditing is switched off in the kernel (enabled=0)", 2)
             )
+
+    def _tell_unseen(self) -> None:
+        # By the hour: most scripts are over before their records are here.
+        new = self.judge.tally.unseen - self._unseen
+        if new:
+            self._unseen += new
+            message = (
+                f"{new} interpreters of the store had ended before it could be seen whether the"
+                " store was theirs as well"
+            )
+            self.tell(Alert("unseen", message, 6, (("count", new),)))
 
     def _tell_dropped(self) -> None:
         counts = self.counts

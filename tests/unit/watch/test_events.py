@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import pytest
+
 from paranoid_install.watch.events import EVENT_BYTES, Counts, Event, Joiner
 from paranoid_install.watch.records import Record, parse
 from tests.unit.watch.trail import Exec
@@ -14,24 +18,43 @@ def records(one: Exec, *, eoe: bool = False) -> list[Record]:
 
 
 def join(joiner: Joiner, given: list[Record], now: int = 0) -> list[Event]:
-    return [event for record in given for event in joiner.add(record, now)]
+    return [event for record in given for event in add(joiner, record, now)]
 
 
-def test_an_event_is_complete_with_its_paths_and_title_without_eoe() -> None:
+def add(joiner: Joiner, record: Record, now: int) -> Sequence[Event]:
+    line, start = record.written()
+    return joiner.add(record.node, record.stamp, record.type, line, start, now, cut=record.cut)
+
+
+def test_an_event_is_complete_with_its_last_path_and_what_follows_opens_none() -> None:
     joiner = Joiner(Counts())
-    *most, last = records(Exec())
+    *most, last, title, eoe = records(Exec(), eoe=True)
     assert join(joiner, most) == []
     assert len(join(joiner, [last])) == 1
+    assert join(joiner, [title, eoe]) == []
     assert not joiner.open
 
 
-def test_eoe_ends_an_event_and_a_late_eoe_opens_none() -> None:
+def test_eoe_ends_an_event_of_which_something_is_missing() -> None:
     joiner = Joiner(Counts())
-    *most, eoe = records(Exec(), eoe=True)
-    assert len(join(joiner, most[:3])) == 0
+    *most, _path, _title, eoe = records(Exec(), eoe=True)
+    assert join(joiner, most) == []
     assert len(join(joiner, [eoe])) == 1
-    assert join(joiner, [eoe]) == []
     assert not joiner.open
+
+
+@pytest.mark.parametrize("missing", ["SYSCALL", "EXECVE", "CWD", "PATH"])
+def test_a_start_is_not_complete_while_a_record_of_it_is_missing(missing: str) -> None:
+    joiner = Joiner(Counts())
+    given = [record for record in records(Exec()) if record.type != missing.encode()]
+    assert join(joiner, given) == []
+    assert len(joiner.open) == 1
+
+
+def test_a_refused_start_has_no_arguments_and_is_complete_without() -> None:
+    joiner = Joiner(Counts())
+    given = [r for r in records(Exec(success="no", exit=-13)) if r.type != b"EXECVE"]
+    assert len(join(joiner, given)) == 1
 
 
 def test_interleaved_events_are_kept_apart() -> None:
@@ -40,7 +63,7 @@ def test_interleaved_events_are_kept_apart() -> None:
     mixed = [record for pair in zip(one, two, strict=True) for record in pair]
     events = join(joiner, mixed)
     assert [event.id.serial for event in events] == [1, 2]
-    assert all(len(event.paths) == 2 and len(event.execve) == 1 for event in events)
+    assert all(event.paths == 2 and event.execves == 1 for event in events)
 
 
 def test_the_same_serial_on_another_node_or_at_another_time_is_another_event() -> None:
@@ -52,7 +75,7 @@ def test_the_same_serial_on_another_node_or_at_another_time_is_another_event() -
 
 def test_an_event_whose_rest_never_comes_ends_by_its_time_limit() -> None:
     counts = Counts()
-    joiner = Joiner(counts, limit_ms=2000)
+    joiner = Joiner(counts, limit=2000)
     join(joiner, records(Exec())[:3], now=10_000)
     assert list(joiner.expire(11_999)) == []
     assert len(list(joiner.expire(12_000))) == 1
@@ -84,5 +107,5 @@ def test_endless_arguments_do_not_fill_the_memory_and_the_paths_still_come() -> 
     (event,) = join(joiner, [first, *([execve] * 1000), *rest])
     assert event.size <= 2 * EVENT_BYTES
     assert event.cut
-    assert len(event.paths) == 2
+    assert event.paths == 2
     assert counts.cut > 900

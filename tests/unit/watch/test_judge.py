@@ -9,10 +9,12 @@ import pytest
 
 from paranoid_install import policy
 from paranoid_install.errors import SpecError
-from paranoid_install.watch.events import Counts, PathItem
-from paranoid_install.watch.judge import Judge, Reason
+from paranoid_install.watch.events import Counts
+from paranoid_install.watch.executions import PathItem
+from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.rules import Allow, read
 from paranoid_install.watch.scan import Scanner
+from paranoid_install.watch.verdicts import Reason
 from tests.unit.watch.trail import (
     BASH,
     DATA,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paranoid_install.watch.events import arguments
+from paranoid_install.watch.executions import arguments
 from paranoid_install.watch.records import (
     RECORD_BYTES,
     EventId,

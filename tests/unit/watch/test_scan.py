@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from paranoid_install.watch import records
 from paranoid_install.watch import scan as scan_module
+from paranoid_install.watch.events import Event
+from paranoid_install.watch.judge import Judge
 from tests.unit.watch.profile import PROFILE
 from tests.unit.watch.trail import BASH, DATA, DEVICE, HELLO, LOADER, PYTHON, STORE, Exec, scan
 
@@ -171,18 +174,69 @@ def test_the_shortcut_changes_no_answer_on_real_records(name: str, size: int) ->
     assert scan(data, size=size) == scan(data, size=size, shortcut=False)
 
 
-def test_the_shortcut_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[bytes] = []
-    real = records.parse
+OTHER = b"type=USER_AUTH msg=audit(1764000000.123:9%d): pid=1 uid=0 msg='op=PAM:x res=success'"
+MIXES: dict[str, Callable[[Exec], list[bytes]]] = {
+    "alone": lambda one: one.lines(),
+    "with EOE": lambda one: one.lines(eoe=True),
+    "without PROCTITLE": lambda one: one.lines()[:-1],
+    "on aarch64": lambda one: replace(one, arch="c00000b7", syscall=221).lines(),
+    "among others": lambda one: [line for own in one.lines() for line in (OTHER % one.serial, own)],
+}
 
-    def parse(line: bytes) -> object:
-        seen.append(line)
-        return real(line)
 
-    monkeypatch.setattr(scan_module, "parse", parse)
-    _, counts, tally = scan(Exec().text() * 1000)
-    assert (counts.events, tally.inside) == (1000, 1000)
-    assert len(seen) == 6
+@pytest.mark.parametrize("mix", MIXES)
+def test_the_shortcut_is_taken(monkeypatch: pytest.MonkeyPatch, mix: str) -> None:
+    """Also while an event is open whose other records never come."""
+    seen: list[Event] = []
+    real = Judge.judge
+
+    def judge(self: Judge, event: Event) -> object:
+        seen.append(event)
+        return real(self, event)
+
+    monkeypatch.setattr(Judge, "judge", judge)
+    monkeypatch.setattr(scan_module, "parse", None)
+    lines = Exec(serial=1).lines()[:2]
+    for serial in range(100, 1100):
+        lines += MIXES[mix](Exec(serial=serial))
+    _, counts, tally = scan(b"".join(line + b"\n" for line in lines))
+    assert (counts.events, tally.inside, tally.reported) == (1000, 1000, 1)
+    # The first teaches the store's device and is remembered, the last is the one left open.
+    assert [event.id.serial for event in seen] == [100, 1]
+
+
+@PROFILE
+@given(st.lists(executions, min_size=2, max_size=8), st.randoms(use_true_random=False))
+def test_events_that_are_mixed_are_judged_as_if_they_were_not(
+    given: list[Exec], dice: random.Random
+) -> None:
+    own = [replace(one, serial=n).lines() for n, one in enumerate(given, start=100)]
+    apart = b"".join(line + b"\n" for lines in own for line in lines)
+    order = [n for n, lines in enumerate(own) for _ in lines]
+    dice.shuffle(order)
+    rest = [iter(lines) for lines in own]
+    mixed = b"".join(next(rest[n]) + b"\n" for n in order)
+    warm = Exec(serial=1).text() * 2
+    assert (
+        answers(warm + mixed, True) == answers(warm + mixed, False) == answers(warm + apart, True)
+    )
+
+
+def answers(data: bytes, shortcut: bool) -> list[tuple[int, object, object, str]]:
+    """What is said of each event; who started it depends on the order."""
+    verdicts, _, _ = scan(data, shortcut=shortcut)
+    return sorted((v.execution.id.serial, v.reasons, v.paths, str(v.accepted)) for v in verdicts)
+
+
+def test_a_stamp_in_the_far_future_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = Exec(exe="/srv/evil"), Exec(serial=101)
+    early, late = one.text(), other.text() * 1000
+    lines = early.splitlines(keepends=True)
+    future = b"type=SYSCALL msg=audit(99999999999.123:1): arch=c000003e syscall=59\n"
+    expected, _, tally = scan(early + late)
+    found, _, with_it = scan(b"".join((*lines[:3], future, *lines[3:], late)))
+    assert found[:1] == expected
+    assert with_it.inside == tally.inside
 
 
 @PROFILE

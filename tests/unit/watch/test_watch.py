@@ -28,7 +28,7 @@ from paranoid_install.runner import ShRunner
 from paranoid_install.watch import kernel, processes, sources
 from paranoid_install.watch.alerts import Alert, Channel, Limit, Origin
 from paranoid_install.watch.command import WatchOptions, run
-from paranoid_install.watch.events import PathItem
+from paranoid_install.watch.executions import PathItem
 from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.rules import Allow
 from paranoid_install.watch.watch import Watch

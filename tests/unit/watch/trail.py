@@ -8,10 +8,11 @@ from pathlib import Path
 
 from paranoid_install import policy
 from paranoid_install.watch.events import Counts
-from paranoid_install.watch.judge import Judge, Tally, Verdict
+from paranoid_install.watch.judge import Judge
 from paranoid_install.watch.records import Record
 from paranoid_install.watch.rules import Rules, read
 from paranoid_install.watch.scan import Scanner
+from paranoid_install.watch.verdicts import Tally, Verdict
 
 DATA = Path(__file__).parent / "data"
 HASH = "0c5mywncjvlbsy65gn5bf1jjdgw3kv1j"
