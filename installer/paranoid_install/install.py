@@ -265,7 +265,7 @@ def _hold(disk: Disk, stack: ExitStack) -> dict[str, Held]:
     if disk.identity is None:
         return {}
     try:
-        held = take(disk.path, disk.identity)
+        held = take(disk.path, disk.identity, claim=not disk.stack)
     except OSError as error:
         problem = f"cannot be opened ({error.strerror})"
         raise RefusedError(disk.path, (Refusal("changed", problem, "start again"),)) from error

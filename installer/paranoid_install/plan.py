@@ -8,18 +8,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from paranoid_install import guard, keys, record, rewrite
+from paranoid_install import guard, keys, preparation, record, rewrite
 from paranoid_install import layout as layouts
 from paranoid_install.actions import (
     Action,
     AttachLoop,
     BuildSystem,
-    CheckDisk,
     CheckFiles,
-    CheckFileSystem,
     CheckInstalled,
     CopyClosure,
-    CreateImage,
     GenerateHostKey,
     GenerateMachineId,
     GenerateRootPassword,
@@ -28,13 +25,9 @@ from paranoid_install.actions import (
     MakeDirectory,
     MendRoots,
     Mount,
-    NoteTable,
     PatchHardware,
     Run,
     SameDisk,
-    ScanPartitions,
-    ShareDisk,
-    WaitForNodes,
     WriteFile,
     WriteRecord,
     as_data,
@@ -42,9 +35,9 @@ from paranoid_install.actions import (
 from paranoid_install.actions.programs import copy_tree, copy_with_modes
 from paranoid_install.configuration import Host, configuration
 from paranoid_install.journal import Value
-from paranoid_install.layout import LOOP, SYSTEM, partition_path
+from paranoid_install.layout import SYSTEM, partition_path
 from paranoid_install.spec import InstallSpec
-from paranoid_install.survey import POLICY, Survey, needs_of
+from paranoid_install.survey import POLICY, Survey
 from paranoid_install.values import human
 
 DEFAULT_HOSTNAME = "paranoid"
@@ -114,9 +107,9 @@ def make(spec: InstallSpec, found: Survey) -> Plan:
     mounts = build.mount() + build.persist()
     steps = (
         Step("select", f"Use {describe(found)}"),
-        Step("guard", "See that the disk is free, fit and the one chosen", build.guard()),
-        Step("partition", "Write the partition table", build.partition(), destructive=True),
-        Step("format", "Make the file systems", build.format(), destructive=True),
+        Step("guard", preparation.guard_title(found), preparation.guard(spec, found)),
+        Step("partition", "Write the partition table", preparation.partition(found), True),
+        Step("format", "Make the file systems", preparation.make_file_systems(found), True),
         Step("mount", "Mount the volatile root, /boot and /nix", build.mount() + build.clear()),
         Step("persist", "Bind what lasts from the persist root", build.persist()),
         Step("configure", "Write the configuration", build.configure()),
@@ -152,7 +145,7 @@ class _Build:
         self._found = found
         self._layout = found.layout
         self._image = found.disk.kind == "image"
-        self._device = LOOP if self._image else found.disk.path
+        self._device = preparation.device(found)
         self.size = str(guard.tmpfs_size(spec, found))
 
     def disk_data(self) -> dict[str, Value]:
@@ -167,51 +160,6 @@ class _Build:
             "links": list(disk.links),
             "holds": [f"{s.type} {s.label}".strip() for s in disk.signatures or ()],
         }
-
-    def guard(self) -> tuple[Action, ...]:
-        disk = self._found.disk
-        return (SameDisk(disk.path), CheckDisk(disk, needs_of(self._spec, self._layout)))
-
-    def partition(self) -> tuple[Action, ...]:
-        return tuple(self._partition())
-
-    def _partition(self) -> Iterator[Action]:
-        disk = self._found.disk
-        if self._image:
-            yield CreateImage(disk.path, disk.size)
-            yield AttachLoop(disk.path)
-            yield ScanPartitions()
-        yield SameDisk(self._device)
-        if disk.signatures:
-            # Partitions first: their signatures would show through the new table.
-            yield Run(("wipefs", "--all", "--force", *self._found.partitions, self._device))
-        yield Run(layouts.parted_command(self._device, self._layout))
-        yield NoteTable(self._device)
-        yield WaitForNodes(
-            tuple(partition_path(self._device, p.number) for p in self._layout.partitions)
-        )
-        for partition in self._layout.partitions:
-            # What lay at its ends before would be found beside the new file system. While the
-            # disk is claimed nobody can assemble it.
-            yield Run(
-                ("wipefs", "--all", "--force", partition_path(self._device, partition.number))
-            )
-        yield ShareDisk(self._device)
-
-    def format(self) -> tuple[Action, ...]:
-        return tuple(
-            action
-            for partition in self._layout.partitions
-            for action in (
-                SameDisk(self._device),
-                Run(layouts.mkfs_command(self._device, partition), seconds=None),
-                CheckFileSystem(
-                    partition_path(self._device, partition.number),
-                    partition.fs_type,
-                    partition.label,
-                ),
-            )
-        )
 
     def mount(self) -> tuple[Action, ...]:
         root = self._spec.root

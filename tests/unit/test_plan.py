@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from paranoid_install.actions import BuildSystem, GenerateHostKey, Mount, Run
+from paranoid_install.actions import BuildSystem, GenerateHostKey, Mount, Run, SameDisk
 from paranoid_install.disks import Disk
 from paranoid_install.layout import LOOP, Firmware
 from paranoid_install.plan import Plan, Step, make
+from paranoid_install.stack import Holder
 from paranoid_install.systems import System
 from tests.unit.samples import BLANK, KEY, holding, machine_found, request, rsa
 
@@ -125,6 +126,28 @@ def test_a_disk_that_holds_something_is_wiped_partitions_first() -> None:
     found = machine_found(holding("gpt"), partitions=("/dev/vda1", "/dev/vda2"))
     first = commands(make(request(wipe="QM0001"), found))[0]
     assert first == ("wipefs", "--all", "--force", "/dev/vda1", "/dev/vda2", "/dev/vda")
+
+
+def test_what_stands_on_the_disk_goes_from_the_top_and_then_the_disk_is_claimed() -> None:
+    group, array = Holder("group", "v", "V" * 32), Holder("array", "md0")
+    disk = replace(holding("linux_raid_member"), holders=("md0",), stack=(group, array))
+    plan = make(request(wipe="QM0001"), machine_found(disk))
+    guard, partition = plan.steps[1:3]
+    assert [type(a).__name__ for a in guard.actions] == [
+        "SameDisk", "CheckDisk", "LetGo", "LetGo", "ClaimDisk",
+    ]  # fmt: skip
+    assert [a.line for a in guard.actions][2:4] == [
+        "vgchange --activate n --select vg_uuid=VVVVVV-VVVV-VVVV-VVVV-VVVV-VVVV-VVVVVV",
+        "mdadm --stop /dev/md0",
+    ]
+    assert {"vgchange", "mdadm"} <= set(plan.programs)
+    assert not guard.destructive
+    assert isinstance(partition.actions[0], SameDisk)
+
+
+def test_the_programs_that_let_go_are_asked_for_only_where_something_stands_on_the_disk() -> None:
+    plan = make(request(wipe="QM0001"), machine_found(holding("LVM2_member")))
+    assert not {"vgchange", "mdadm", "cryptsetup", "dmsetup", "pvs"} & set(plan.programs)
 
 
 def test_no_command_before_partition_writes() -> None:

@@ -39,6 +39,10 @@ class Disk:
     """PCI slot: it orders the letters of virtio disks."""
     bad: tuple[str, int] | None = None
     """What fails, "read" or "write", at which sector of 512 bytes."""
+    sector: int = 512
+    """Bytes of a sector; not of a disk on USB."""
+    removable: bool = False
+    """A stick, as far as the guest can tell; on SCSI and USB alone."""
     told_of_errors: bool = False
     """Errors of the image's file are the guest's; else QEMU halts it when the host is full."""
 
@@ -218,6 +222,10 @@ def _disk(disk: Disk, number: int) -> list[str]:
         "cd": "scsi-cd,bus=scsi.0",
     }[disk.bus]
     device += f",drive=disk{number},serial={disk.serial},bootindex={number + 1}"
+    if disk.sector != 512:
+        device += f",logical_block_size={disk.sector},physical_block_size={disk.sector}"
+    if disk.removable:
+        device += ",removable=on"
     if disk.slot is not None:
         device += f",addr={disk.slot:#x}"
     return ["-drive", ",".join(options), "-device", device]
