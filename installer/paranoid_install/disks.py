@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from paranoid_install import stack, sysfs
-from paranoid_install.errors import CommandFailed
+from paranoid_install.errors import CommandFailed, Refusal, RefusedError
 from paranoid_install.held import Identity, file_of_loop, identity_of
 from paranoid_install.mounts import MountEntry, mount_table, swap_devices
 from paranoid_install.runner import Runner
@@ -83,12 +84,10 @@ class Disk:
 def scan() -> tuple[Disk, ...]:
     """Every block device with a size, partitions included, by kernel name.
 
-    Nothing is written and no program is run; signatures are not read.
+    Nothing is written and no program is run; signatures are not read. Raises RefusedError where
+    udev's library is missing.
     """
-    import pyudev  # noqa: PLC0415 - costs 30 ms, and --help needs none of it
-
-    context = pyudev.Context()
-    devices = {d.sys_name: d for d in context.list_devices(subsystem="block")}
+    devices = {d.sys_name: d for d in _context().list_devices(subsystem="block")}
     mounts = mount_table()
     swaps = swap_devices()
     live = _live_devices(mounts)
@@ -99,6 +98,29 @@ def scan() -> tuple[Disk, ...]:
         if size:
             disks.append(_describe(device, size, mounts, swaps, live))
     return tuple(replace(d, links=own_links(d, disks)) for d in disks)
+
+
+def _context() -> Any:
+    """udev's database. Raises RefusedError where its library cannot be loaded."""
+    try:
+        import pyudev  # noqa: PLC0415 - costs 30 ms, and --help needs none of it
+
+        return pyudev.Context()
+    except (ImportError, OSError) as error:
+        problem = f"udev's library, libudev.so.1, cannot be loaded ({error})"
+        remedy = "install it (Debian: libudev1, nixpkgs: systemd), or put it into LD_LIBRARY_PATH"
+        raise RefusedError("this machine", (Refusal("no-udev", problem, remedy),)) from error
+
+
+def _monitor(source: str) -> Any:
+    """Events of block devices from now on: the kernel's, or udev's, which come later."""
+    context = _context()
+    import pyudev  # noqa: PLC0415
+
+    monitor = pyudev.Monitor.from_netlink(context, source=source)
+    monitor.filter_by("block")
+    monitor.start()
+    return monitor
 
 
 def own_links(disk: Disk, disks: Iterable[Disk]) -> tuple[str, ...]:
@@ -152,17 +174,34 @@ def wait_for_nodes(runner: Runner, paths: tuple[str, ...], seconds: int = 15) ->
         limit = f"--timeout={seconds}"
         runner.run("udevadm", "wait", limit, "--settle", *paths, timeout=seconds + 5)
         return
-    import pyudev  # noqa: PLC0415
-
     # Listening begins before looking: what appears in between is not missed.
-    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
-    monitor.filter_by("block")
-    monitor.start()
+    monitor = _monitor("kernel")
     while not all(Path(path).exists() for path in paths):
         if monitor.poll(timeout=seconds) is None:
             missing = ", ".join(path for path in paths if not Path(path).exists())
             problem = f"{missing} did not appear within {seconds} s"
             raise CommandFailed(("wait", *paths), problem, None)
+
+
+@contextmanager
+def arrivals(runner: Runner) -> Iterator[Callable[[float], bool]]:
+    """Listen for block devices that come or change.
+
+    Yields what waits for the next, at most so many seconds, and then until udev is done with all
+    that came with it; whether there was one. Once when it begins it waits for udev as well.
+    """
+    monitor = _monitor("udev" if _UDEV.exists() else "kernel")
+
+    def next_event(seconds: float) -> bool:
+        come = monitor.poll(timeout=seconds) is not None
+        if come:
+            settle(runner)
+            while monitor.poll(timeout=0) is not None:
+                pass
+        return come
+
+    settle(runner)
+    yield next_event
 
 
 def settle(runner: Runner, seconds: int = 60) -> None:

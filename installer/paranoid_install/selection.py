@@ -42,6 +42,11 @@ class Rule:
     def __str__(self) -> str:
         return self.key + self.value
 
+    @property
+    def names_one(self) -> bool:
+        """Whether it names a disk, or means whichever fits."""
+        return self.key in ("serial=", "wwn=")
+
 
 Selector = DevicePath | ImageFile | Rule
 
@@ -111,14 +116,16 @@ def select(rule: Rule, disks: Iterable[Disk], needs: Needs) -> Disk:
     every candidate and why it was left out when none or several fit.
     """
     considered = [d for d in disks if d.kind == "disk"]
-    named = rule.key in ("serial=", "wwn=")
+    named = rule.names_one
     reasons = {d.path: _reasons(rule, d, needs, named=named) for d in considered}
     chosen = [d for d in considered if not reasons[d.path]]
     if len(chosen) == 1:
         return chosen[0]
     candidates = tuple((_describe(d), reasons[d.path]) for d in considered)
+    code = "ambiguous"
     if not chosen:
-        problem, remedy = "no disk fits", "see why each was left out, or name one with --disk"
+        code, problem = "no-disk", "no disk fits"
+        remedy = "see why each was left out, or name one with --disk"
     elif named:
         names = " and ".join(d.path for d in chosen)
         problem = f"{names} both answer to it"
@@ -126,7 +133,7 @@ def select(rule: Rule, disks: Iterable[Disk], needs: Needs) -> Disk:
     else:
         problem = f"{len(chosen)} disks fit: {', '.join(_describe(d) for d in chosen)}"
         remedy = "name the one you mean, by serial=… or by a stable link"
-    raise RefusedError(f"--disk {rule}", (Refusal("ambiguous", problem, remedy),), candidates)
+    raise RefusedError(f"--disk {rule}", (Refusal(code, problem, remedy),), candidates)
 
 
 def namesakes(disk: Disk, disks: Iterable[Disk], labels: tuple[str, ...]) -> tuple[Refusal, ...]:
