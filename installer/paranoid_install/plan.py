@@ -195,10 +195,15 @@ class _Build:
     def configure(self) -> tuple[Action, ...]:
         root, spec = self._spec.root, self._spec
         directory = f"{root}/etc/nixos"
-        patch = rewrite.wanted(self._layout, self.size)
+        patch = rewrite.wanted(self._layout, self.size, copied=spec.seal)
+        by_uuid = tuple(
+            (p.mount_point, partition_path(self._device, p.number))
+            for p in self._layout.partitions
+            if not spec.seal
+        )
         actions: list[Action] = [
             Run(("nixos-generate-config", "--root", root)),
-            PatchHardware(f"{directory}/hardware-configuration.nix", patch),
+            PatchHardware(f"{directory}/hardware-configuration.nix", patch, by_uuid),
         ]
         if spec.config:
             actions += [self._unchanged(spec.config), *copy_with_modes(spec.config, directory)]

@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from paranoid_install.actions import BuildSystem, GenerateHostKey, Mount, Run, SameDisk
+from paranoid_install.actions import (
+    BuildSystem,
+    GenerateHostKey,
+    Mount,
+    PatchHardware,
+    Run,
+    SameDisk,
+)
 from paranoid_install.disks import Disk
 from paranoid_install.layout import LOOP, Firmware
 from paranoid_install.plan import Plan, Step, make
@@ -217,7 +224,10 @@ def test_a_sealed_disk_gets_who_may_log_in_and_no_identity(firmware: Firmware) -
     found = machine_found(firmware=firmware)
     given = {"root_password_hash_file": "/run/hash"}
     whole, sealed = (make(request(seal=seal, **given), found) for seal in (False, True))
-    lines = [[a.line for s in plan.steps for a in s.actions] for plan in (whole, sealed)]
+    lines = [
+        [a.line for s in plan.steps for a in s.actions if not isinstance(a, PatchHardware)]
+        for plan in (whole, sealed)
+    ]
     seed = " /mnt/boot/loader/random-seed" if firmware == "uefi" else ""
     assert [line for line in lines[0] if line not in lines[1]] == [
         "ssh-keygen -q -t ed25519 -N '' -C '' -f /mnt/nix/persist/etc/ssh/ssh_host_ed25519_key",
@@ -249,11 +259,23 @@ def test_the_finish_takes_back_every_mount_in_reverse() -> None:
     [
         (BLANK.links, "/dev/disk/by-id/virtio-QM0001"),
         (BLANK.links[1:], "/dev/disk/by-path/pci-0000:00:04.0"),
+        # What the disk holds is gone by then.
+        (("/dev/disk/by-id/lvm-pv-uuid-0AJe3V", *BLANK.links), "/dev/disk/by-id/virtio-QM0001"),
     ],
 )
 def test_grub_s_disk_has_a_name_of_its_own(links: tuple[str, ...], named: str) -> None:
     plan = make(request(), machine_found(replace(BLANK, links=links)))
     assert f'paranoid.boot.device = \\"{named}\\"' in json.dumps(plan.as_data())
+
+
+@pytest.mark.parametrize("seal", [False, True])
+def test_file_systems_are_found_by_uuid_and_those_that_are_copied_by_label(seal: bool) -> None:
+    plan = make(request(seal=seal), machine_found())
+    (patch,) = [a for s in plan.steps for a in s.actions if isinstance(a, PatchHardware)]
+    by_label = (("/boot", "/dev/disk/by-label/boot"), ("/nix", "/dev/disk/by-label/nix"))
+    by_uuid = (("/boot", "/dev/vda1"), ("/nix", "/dev/vda2"))
+    assert patch.patch.devices == (by_label if seal else ())
+    assert patch.by_uuid == (() if seal else by_uuid)
 
 
 def test_no_step_that_grows_with_the_disk_has_a_limit() -> None:
