@@ -15,6 +15,7 @@ import pytest
 
 from tests.vm.conftest import LOGS, Bench
 from tests.vm.test_refusals import REFUSED, content
+from tests.vm.vmlab.install import baked
 from tests.vm.vmlab.lab import DISK_MIB, Lab, blank_disk
 from tests.vm.vmlab.qemu import Disk
 from tests.vm.vmlab.warm import Warm, warm_up
@@ -184,7 +185,8 @@ def test_what_stands_on_a_disk_that_is_to_be_wiped_goes_first(
     # A group on another disk stays as it is.
     beside = f"{before} && {group('/dev/sdb', name='beside')}"
     after = "lsblk > $OUT/lsblk; blkid --probe -o export /dev/sda2 > $OUT/nix"
-    report = warm.run(job(beside, "serial=target", WIPE, after), disks, bench.logs)
+    more = f"{WIPE} {baked(bench.lab, 'bios')}"
+    report = warm.run(job(beside, "serial=target", more, after), disks, bench.logs)
 
     said = report.text("job-output")
     assert report.job_exit_code == 0, said
@@ -194,3 +196,48 @@ def test_what_stands_on_a_disk_that_is_to_be_wiped_goes_first(
     first, second = report.text("before").splitlines()
     assert report.text("after").splitlines()[1] == second
     assert report.text("after").splitlines()[0] != first
+
+
+WAITING = "waiting up to 120 s for a disk"
+
+
+@pytest.mark.full
+def test_the_disk_that_comes_late_is_the_one_that_is_written(bench: Bench, warm: Warm) -> None:
+    target, other = bench.scratch / "target.raw", bench.scratch / "other.raw"
+    disks = (
+        Disk(blank_disk(other, 256), "other"),
+        Disk(blank_disk(target), "target", late=WAITING),
+    )
+    before = content(other)
+    after = "blkid --probe -o export /dev/sdb2 > $OUT/nix"
+    more = f"--wait-for-disk 120 {baked(bench.lab, 'bios')}"
+    report = warm.run(job("true", "auto", more, after), disks, bench.logs)
+
+    said = report.text("job-output")
+    assert report.job_exit_code == 0, said
+    assert "LABEL=nix" in report.text("nix")
+    assert content(other) == before
+
+
+@pytest.mark.full
+def test_the_first_of_two_disks_that_come_late_is_not_taken(bench: Bench, warm: Warm) -> None:
+    images = [blank_disk(bench.scratch / f"{name}.raw") for name in ("first", "second")]
+    before = [content(image) for image in images]
+    # What the second one is plugged in at.
+    prepared = (
+        "mkdir -p /run/udev/rules.d\n"
+        "cat > /run/udev/rules.d/99-first.rules << 'END'\n"
+        'ACTION=="add", KERNEL=="sda", RUN+="/bin/sh -c \'echo the first is there > /dev/ttyS0\'"\n'
+        "END\n"
+        "udevadm control --reload"
+    )
+    disks = (
+        Disk(images[0], "first", late=WAITING),
+        Disk(images[1], "second", late="the first is there"),
+    )
+    report = warm.run(job(prepared, "auto", "--wait-for-disk 120"), disks, bench.logs)
+
+    said = " ".join(report.text("job-output").split())
+    assert report.job_exit_code == REFUSED, said
+    assert "2 disks fit" in said
+    assert [content(image) for image in images] == before
