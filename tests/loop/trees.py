@@ -56,7 +56,7 @@ def tree(bench: Bench, name: str) -> Tree:
 
 
 def _uuid(place: Path) -> bytes:
-    argv = ["findmnt", "--noheadings", "--output", "UUID", place]
+    argv = ["findmnt", "--noheadings", "--output", "UUID", str(place)]
     return subprocess.run(argv, capture_output=True, check=True).stdout.strip()
 
 
