@@ -17,6 +17,8 @@ from paranoid_install.actions import (
     CheckFiles,
     CheckInstalled,
     CopyClosure,
+    EvaluateFlake,
+    EvaluateSystem,
     GenerateHostKey,
     GenerateMachineId,
     GenerateRootPassword,
@@ -33,7 +35,7 @@ from paranoid_install.actions import (
     as_data,
 )
 from paranoid_install.actions.programs import copy_tree, copy_with_modes
-from paranoid_install.configuration import Host, configuration
+from paranoid_install.configuration import Host, configuration, file_systems
 from paranoid_install.journal import Value
 from paranoid_install.layout import SYSTEM, partition_path
 from paranoid_install.spec import InstallSpec
@@ -106,7 +108,7 @@ def make(spec: InstallSpec, found: Survey) -> Plan:
     build = _Build(spec, found)
     mounts = build.mount() + build.persist()
     steps = (
-        Step("select", f"Use {describe(found)}"),
+        Step("select", f"Use {describe(found)}", build.evaluate()),
         Step("guard", preparation.guard_title(found), preparation.guard(spec, found)),
         Step("partition", "Write the partition table", preparation.partition(found), True),
         Step("format", "Make the file systems", preparation.make_file_systems(found), True),
@@ -160,6 +162,18 @@ class _Build:
             "links": list(disk.links),
             "holds": [f"{s.type} {s.label}".strip() for s in disk.signatures or ()],
         }
+
+    def evaluate(self) -> tuple[Action, ...]:
+        """What is built after the wipe is evaluated before it, and before the countdown."""
+        if self._found.system is not None:
+            return ()
+        if self._spec.flake:
+            return (EvaluateFlake(self._spec.flake),)
+        mounts = file_systems(self._layout, self.size)
+        if self._spec.config:
+            return (EvaluateSystem(((self._spec.config, ""),), "", mounts),)
+        copies = ((self._found.modules, "paranoid"), (POLICY, "paranoid/policy"))
+        return (EvaluateSystem(copies, self._configuration(), mounts),)
 
     def mount(self) -> tuple[Action, ...]:
         root = self._spec.root

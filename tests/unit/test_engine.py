@@ -72,8 +72,13 @@ def test_every_command_of_the_plan_runs_in_order_and_nothing_else(
     machine, _ = acting(recorder)
     engine.run(plan, machine)
     shown = [machine.device(a.line) for s in plan.steps for a in s.actions]
-    declared = [line.split("  #")[0] for line in shown]
-    reads = {("ssh-keygen", "-l"), ("partx", "--update"), ("blkid", "--probe")}
+    declared = [part for line in shown for part in line.split("  #")[0].split(" && ")]
+    reads = {
+        ("nix-instantiate", "--eval"),
+        ("ssh-keygen", "-l"),
+        ("partx", "--update"),
+        ("blkid", "--probe"),
+    }
     ran = [shlex.join(argv) for argv in recorder.calls if argv[:2] not in reads]
     ran = [line.replace("udevadm wait", "udevadm wait --settle") for line in ran]
     left = iter(declared)
@@ -148,8 +153,15 @@ def _fails(act: Callable[[], None], number: int, recorder: Recorder) -> bool:
     """Whether the command came to run; then the error must be a StepError with all in it."""
     try:
         act()
+    except RefusedError as refused:
+        assert recorder.calls[number][0] == "nix-instantiate"
+        assert "its last words" in str(refused)  # noqa: PT017
+        return False
     except StepError as caught:
         error = caught
+        if error.step == "select":
+            assert error.code == 4
+            return False
     else:
         assert number >= len(recorder.calls), "a failed command was swallowed"
         return False

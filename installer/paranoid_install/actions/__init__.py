@@ -21,6 +21,7 @@ from paranoid_install.actions.disk import (
     ShareDisk,
     WaitForNodes,
 )
+from paranoid_install.actions.evaluation import EvaluateFlake, EvaluateSystem
 from paranoid_install.actions.files import (
     CheckFiles,
     CloseJournal,
@@ -52,6 +53,8 @@ __all__ = [
     "CopyClosure",
     "CreateImage",
     "DetachLoop",
+    "EvaluateFlake",
+    "EvaluateSystem",
     "GenerateHostKey",
     "GenerateMachineId",
     "GenerateRootPassword",
