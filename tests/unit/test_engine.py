@@ -153,17 +153,15 @@ def _fails(act: Callable[[], None], number: int, recorder: Recorder) -> bool:
     """Whether the command came to run; then the error must be a StepError with all in it."""
     try:
         act()
-    except RefusedError as refused:
-        assert recorder.calls[number][0] == "nix-instantiate"
-        assert "its last words" in str(refused)  # noqa: PT017
-        return False
     except StepError as caught:
         error = caught
         if error.step == "select":
             assert error.code == 4
             return False
     else:
-        assert number >= len(recorder.calls), "a failed command was swallowed"
+        # Tried again another way.
+        again = number < len(recorder.calls) and "--readonly-mode" in recorder.calls[number]
+        assert again or number >= len(recorder.calls), "a failed command was swallowed"
         return False
     assert error.code == 5, "the image has been made: the disk is touched"
     assert error.tail == ("its last words",)

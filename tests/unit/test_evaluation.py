@@ -101,6 +101,16 @@ def test_an_assertion_that_fails_is_named_and_refused(given: Path) -> None:
     )
 
 
+def test_what_is_built_for_an_evaluation_is_no_reason_to_refuse(given: Path) -> None:
+    recorder = Recorder(
+        fail=lambda _n, argv: CommandFailed(argv, "x", 1) if "--readonly-mode" in argv else None
+    )
+    machine, _ = acting(recorder)
+    EvaluateSystem(((str(given), ""),), "", "{ }").apply(machine)
+    first, second = recorder.calls[-2:]
+    assert tuple(word for word in first if word != "--readonly-mode") == second
+
+
 def test_what_says_nothing_is_refused_as_well(given: Path) -> None:
     machine, _ = acting(failing())
     with pytest.raises(RefusedError, match="does not evaluate: exit code 1"):

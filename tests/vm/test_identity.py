@@ -42,7 +42,7 @@ def group(*disks: str, name: str = "v-g") -> str:
     """An active volume group over these disks."""
     all_of_them = " ".join(disks)
     return (
-        f"modprobe dm-mod; pvcreate -q {all_of_them} && vgcreate -q {name} {all_of_them} && "
+        f"modprobe dm-mod && pvcreate -q {all_of_them} && vgcreate -q {name} {all_of_them} && "
         f"lvcreate -qy -L 64M -n l {name}"
     )
 
@@ -51,19 +51,19 @@ def mirror(*disks: str, label: str = "data") -> str:
     """An active array with one half of it missing."""
     members = f"--raid-devices={len(disks) + 1} {' '.join(disks)} missing"
     return (
-        f"modprobe md-mod; modprobe raid1; mdadm --create /dev/md0 --run --metadata=1.0 --level=1 "
+        f"modprobe md-mod && modprobe raid1 && mdadm --create /dev/md0 --run --metadata=1.0 --level=1 "
         f"{members} && mkfs.ext4 -q -L {label} /dev/md0"
     )
 
 
 STACK = (
     # An array, encryption on it, a volume group in that, and encryption on one of its volumes.
-    f"modprobe dm-crypt; {mirror('/dev/sda')} && "
-    "echo secret > /run/pass && luks='cryptsetup --batch-mode --key-file /run/pass "
-    "--pbkdf pbkdf2 --pbkdf-force-iterations 1000' && "
-    "$luks luksFormat /dev/md0 && $luks open /dev/md0 outer && "
+    f"modprobe dm-crypt && {mirror('/dev/sda')} && "
+    "echo secret > /run/pass && luks='cryptsetup --batch-mode --key-file /run/pass' && "
+    "fast='--pbkdf pbkdf2 --pbkdf-force-iterations 1000' && "
+    "$luks $fast luksFormat /dev/md0 && $luks open /dev/md0 outer && "
     f"{group('/dev/mapper/outer')} && "
-    "$luks luksFormat /dev/v-g/l && $luks open /dev/v-g/l inner"
+    "$luks $fast luksFormat /dev/v-g/l && $luks open /dev/v-g/l inner"
 )
 WIPE = "--wipe target"
 
@@ -125,7 +125,8 @@ def warm(
     shutil.rmtree(logs, ignore_errors=True)
     failed_before = request.session.testsfailed
     state = tmp_path_factory.mktemp("warm") / "state"
-    yield warm_up(built_lab, logs, state)
+    # The system that is installed has a root of 2 GiB.
+    yield warm_up(built_lab, logs, state, memory_mib=3072)
     state.unlink()
     if request.session.testsfailed == failed_before:
         shutil.rmtree(logs)
@@ -136,7 +137,7 @@ def job(before: str, disk: str, more: str, after: str = "true") -> str:
 
     Its own sums are of what both disks hold, with what was still in memory.
     """
-    asked = f"paranoid-install --disk '{disk}' --tmpfs-size 384M --ssh-key /run/key.pub {more}"
+    asked = f"paranoid-install --disk '{disk}' --ssh-key /run/key.pub {more}"
     return (
         "ssh-keygen -q -t ed25519 -N '' -f /run/key\n"
         f"{{ {before}; }} && udevadm settle || exit 99\n"

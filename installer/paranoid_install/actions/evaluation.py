@@ -25,6 +25,9 @@ _LINES = 12
 class EvaluateSystem(Plain):
     """See that the target's configuration evaluates to a system, with its assertions.
 
+    Without writing to this machine's store first, whose room is memory; what is itself built or
+    fetched for an evaluation needs that, and gets it then.
+
     It is put together as it will be on the target, from `copies` (a source, and its place in the
     directory) and `text`, which is configuration.nix where no copy brings one. The disk is not
     partitioned yet, so what the generator would find there is `file_systems`, a Nix set.
@@ -53,11 +56,14 @@ class EvaluateSystem(Plain):
             directory.mkdir()
             self._lay_out(machine, directory)
             configuration = directory / "configuration.nix"
-            argv = (
-                *("nix-instantiate", "--eval", "--readonly-mode", "<nixpkgs/nixos>"),
-                *("--attr", "system.drvPath", "-I", f"nixos-config={configuration}"),
-            )
-            _evaluate(machine, argv, {"NIXOS_CONFIG": str(configuration)}, str(directory) + "/")
+            what = ("<nixpkgs/nixos>", "--attr", "system.drvPath")
+            words = (*what, "-I", f"nixos-config={configuration}")
+            env = {"NIXOS_CONFIG": str(configuration)}
+            try:
+                argv = ("nix-instantiate", "--eval", "--readonly-mode", *words)
+                machine.runner.run(*argv, env=env, timeout=_SECONDS)
+            except CommandFailed:
+                _evaluate(machine, ("nix-instantiate", "--eval", *words), env, f"{directory}/")
 
     def _lay_out(self, machine: Machine, directory: Path) -> None:
         # What this machine's kernel needs and is; of its file systems nothing.
