@@ -51,8 +51,9 @@ def mirror(*disks: str, label: str = "data") -> str:
     """An active array with one half of it missing."""
     members = f"--raid-devices={len(disks) + 1} {' '.join(disks)} missing"
     return (
-        f"modprobe md-mod && modprobe raid1 && mdadm --create /dev/md0 --run --metadata=1.0 --level=1 "
-        f"{members} && mkfs.ext4 -q -L {label} /dev/md0"
+        "modprobe md-mod && modprobe raid1 && "
+        f"mdadm --create /dev/md0 --run --metadata=1.0 --level=1 {members} && "
+        f"mkfs.ext4 -q -L {label} /dev/md0"
     )
 
 
