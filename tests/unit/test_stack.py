@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 from paranoid_install import stack, sysfs
-from paranoid_install.actions import LetGo
+from paranoid_install.actions import CheckDisk, LetGo
 from paranoid_install.errors import RefusedError
 from paranoid_install.mounts import MountEntry
+from paranoid_install.selection import Needs
 from paranoid_install.stack import Holder
-from tests.unit.samples import Recorder, acting, failed
+from tests.unit.samples import Recorder, acting, failed, holding
 
 VG = "V" * 32
 HYPHENED = "VVVVVV-VVVV-VVVV-VVVV-VVVV-VVVV-VVVVVV"
@@ -235,3 +236,19 @@ def test_what_has_spread_to_another_disk_since_is_not_let_go_of(system: Sys) -> 
     (system.path / "dm-0/slaves/sdb").mkdir()
     with pytest.raises(RefusedError, match="which also lies on /dev/sdb"):
         let_go(planned)
+
+
+def test_what_has_come_onto_the_disk_since_the_plan_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    machine, _ = acting(Recorder())
+    known, new = Holder("mapping", "m", "1", ("dm-0",)), Holder("mapping", "n", "2", ("dm-1",))
+    planned = replace(holding("dos"), holders=("dm-0",), stack=(known,))
+    check = CheckDisk(planned, Needs(minimum=0, wipe=planned.token))
+    as_it_is = "paranoid_install.actions.disk.as_it_is"
+    monkeypatch.setattr(as_it_is, lambda *_, **__: planned)
+    check.apply(machine)
+    now = replace(planned, stack=(known, new))
+    monkeypatch.setattr(as_it_is, lambda *_, **__: now)
+    with pytest.raises(RefusedError, match=r"is now in use by .* the mapping n \(dm-1\)"):
+        check.apply(machine)
