@@ -236,8 +236,8 @@ in
         its dashes, and the value. The kernel command line (`paranoid.disk=/dev/vda`) wins over
         it, so that one image can serve different machines.
 
-        `disk` is `auto`, the only blank disk of the machine, unless set; `countdown` is 30
-        seconds, `then` is `poweroff`.
+        `disk` is `auto`, the only blank disk of the machine, unless set; `wait-for-disk` is 60
+        seconds, `countdown` 30, `then` is `poweroff`.
       '';
     };
 
@@ -343,6 +343,7 @@ in
     paranoid.image.answers = lib.mkMerge [
       (lib.mapAttrs (_: lib.mkDefault) {
         disk = "auto";
+        wait-for-disk = 60;
         countdown = 30;
         "then" = "poweroff";
       })

@@ -5,10 +5,13 @@
   python3Packages,
   installShellFiles,
   coreutils,
+  cryptsetup,
   dosfstools,
   e2fsprogs,
   grub2,
   kmod,
+  lvm2,
+  mdadm,
   mkpasswd,
   nix,
   nixos-install-tools,
@@ -94,10 +97,13 @@ python3Packages.buildPythonApplication {
     ":"
     (lib.makeBinPath [
       coreutils
+      cryptsetup
       dosfstools
       e2fsprogs
       grub2
       kmod
+      lvm2
+      mdadm
       mkpasswd
       nix
       nixos-install-tools

@@ -19,7 +19,7 @@ from paranoid_install.signals import Interrupted, Signals
 from paranoid_install.ui.stream import failure, fill_the_standard_descriptors, lasting
 
 if TYPE_CHECKING:
-    from paranoid_install.journal import Journal
+    from paranoid_install.journal import Event, Journal
     from paranoid_install.plan import Plan
 
 app = typer.Typer(
@@ -150,6 +150,10 @@ def install(
             "--resume", help="Go on with the run that was cut off, from its first unfinished step."
         ),
     ] = False,
+    wait_for_disk: Annotated[
+        str,
+        typer.Option(metavar="SECONDS", help="Wait so long for a disk that fits. [default: 0]"),
+    ] = "",
     countdown: Annotated[
         str,
         typer.Option(metavar="SECONDS", help="Count down before the disk is erased. [default: 0]"),
@@ -207,6 +211,7 @@ def install(
         "no-verify": _one("true" if no_verify else ""),
         "plan-hash": _one(plan_hash),
         "resume": _one("true" if resume else ""),
+        "wait-for-disk": _one(wait_for_disk),
         "countdown": _one(countdown),
         "then": _one(then),
     }
@@ -317,6 +322,8 @@ def _install(
     journal = Journal()
     if as_json:
         journal.listeners.append(JsonLines(sys.stdout))
+    else:
+        journal.listeners.append(_tell_of_waiting)
     prepared = None
     try:
         wanted = steps.read_spec(flags, answers)
@@ -355,6 +362,11 @@ def _on_screen(plan: Plan, journal: Journal, stack: ExitStack) -> Callable[[str]
     screen.show_plan(plan)
     journal.listeners.append(screen)
     return screen.show
+
+
+def _tell_of_waiting(event: Event) -> None:
+    if event.kind == "waiting":
+        _say(str(event.data["text"]))
 
 
 def _tell_of_lost_output() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from paranoid_install import nixlang
-from paranoid_install.layout import Firmware
+from paranoid_install.layout import Firmware, Layout
 
 STATE_VERSION = "26.05"
 """The NixOS release whose defaults a new machine starts with."""
@@ -64,6 +64,21 @@ def configuration(host: Host) -> str:
         "  imports = [\n    ./hardware-configuration.nix\n    ./paranoid\n  ];\n\n"
         f"{lines}}}\n"
     )
+
+
+def file_systems(layout: Layout, tmpfs_size: str) -> str:
+    """What the generator will find mounted for a layout, as a Nix set."""
+    options = (f"size={tmpfs_size}", f"mode={layout.root_mode}", *layout.root_options)
+    mounts = [("/", "none", "tmpfs", options)] + [
+        (p.mount_point, f"/dev/disk/by-label/{p.label}", p.fs_type, p.options)
+        for p in layout.partitions
+    ]
+    entries = (
+        f"{nixlang.string(place)} = {{ device = {nixlang.string(device)}; "
+        f"fsType = {nixlang.string(kind)}; options = {nixlang.strings(given or ('defaults',))}; }};"
+        for place, device, kind, given in mounts
+    )
+    return f"{{ {' '.join(entries)} }}"
 
 
 def _ways_in(host: Host) -> dict[str, str]:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from paranoid_install import stack
 from paranoid_install.disks import Disk, Signature
 from paranoid_install.errors import CommandFailed
 from paranoid_install.runner import Runner
@@ -39,6 +40,9 @@ def probe(runner: Runner, disk: Disk, parts: Iterable[str] = (), *, claimed: boo
         free = not (disk.mounted or disk.swap or disk.holders or claimed)
         if free and _is_claimed(disk.path):
             disk = replace(disk, holders=("the kernel",))
+        if disk.stack:
+            name = Path(disk.path).name
+            disk = replace(disk, stack=stack.look_closer(runner, name, disk.stack, _is_claimed))
         disk = signatures(runner, disk, parts)
         if disk.signatures == ():
             disk = replace(disk, data=first_data(disk.path, disk.size))

@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import re
 import stat
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from paranoid_install.errors import CommandFailed
+from paranoid_install import stack, sysfs
+from paranoid_install.errors import CommandFailed, Refusal, RefusedError
 from paranoid_install.held import Identity, file_of_loop, identity_of
 from paranoid_install.mounts import MountEntry, mount_table, swap_devices
 from paranoid_install.runner import Runner
+from paranoid_install.stack import Holder
 
 _SECTOR = 512
-_CLASS = Path("/sys/class/block")
+_UDEV = Path("/run/udev/control")
 _MEMORY_MODULE = 256 * 1024**2
 
 
@@ -36,8 +39,8 @@ class Disk:
     `size` is in bytes. `kind` is `disk`, `partition`, `image`, or what the kernel calls a device
     that is neither (`loop`, `dm`, `md`, `cdrom`, `ram` …). `mounted` are mount points, `holders`
     names of what is stacked on it; both with its partitions'. `live` says why the running system
-    depends on it, `below` are names of what it stands on, `held_as` says
-    of the holders what they are and how to let go. `label_serial` is the serial that is printed on
+    depends on it, `below` are names of what it stands on, `stack` is what
+    stands on it, from the top. `label_serial` is the serial that is printed on
     a SCSI disk where udev's own is its WWN. `sector` is the logical one, in bytes; `zoned` the
     kernel's word for the zones. `signatures` is None when they were not
     read; `installed` says when paranoid-install has put a system there, `left_over` that all it
@@ -69,7 +72,7 @@ class Disk:
     removable: bool = False
     sector: int = 512
     zoned: str = "none"
-    held_as: tuple[str, ...] = ()
+    stack: tuple[Holder, ...] = ()
     identity: Identity | None = None
 
     @property
@@ -81,12 +84,10 @@ class Disk:
 def scan() -> tuple[Disk, ...]:
     """Every block device with a size, partitions included, by kernel name.
 
-    Nothing is written and no program is run; signatures are not read.
+    Nothing is written and no program is run; signatures are not read. Raises RefusedError where
+    udev's library is missing.
     """
-    import pyudev  # noqa: PLC0415 - costs 30 ms, and --help needs none of it
-
-    context = pyudev.Context()
-    devices = {d.sys_name: d for d in context.list_devices(subsystem="block")}
+    devices = {d.sys_name: d for d in _context().list_devices(subsystem="block")}
     mounts = mount_table()
     swaps = swap_devices()
     live = _live_devices(mounts)
@@ -97,6 +98,29 @@ def scan() -> tuple[Disk, ...]:
         if size:
             disks.append(_describe(device, size, mounts, swaps, live))
     return tuple(replace(d, links=own_links(d, disks)) for d in disks)
+
+
+def _context() -> Any:
+    """udev's database. Raises RefusedError where its library cannot be loaded."""
+    try:
+        import pyudev  # noqa: PLC0415 - costs 30 ms, and --help needs none of it
+
+        return pyudev.Context()
+    except (ImportError, OSError) as error:
+        problem = f"udev's library, libudev.so.1, cannot be loaded ({error})"
+        remedy = "install it (Debian: libudev1, nixpkgs: systemd), or put it into LD_LIBRARY_PATH"
+        raise RefusedError("this machine", (Refusal("no-udev", problem, remedy),)) from error
+
+
+def _monitor(source: str) -> Any:
+    """Events of block devices from now on: the kernel's, or udev's, which come later."""
+    context = _context()
+    import pyudev  # noqa: PLC0415
+
+    monitor = pyudev.Monitor.from_netlink(context, source=source)
+    monitor.filter_by("block")
+    monitor.start()
+    return monitor
 
 
 def own_links(disk: Disk, disks: Iterable[Disk]) -> tuple[str, ...]:
@@ -146,21 +170,44 @@ def wait_for_nodes(runner: Runner, paths: tuple[str, ...], seconds: int = 15) ->
     `udevadm settle` may return before the event of a node is queued, so the nodes themselves
     are waited for. Raises CommandFailed when the time is over.
     """
-    if Path("/run/udev/control").exists():
+    if _UDEV.exists():
         limit = f"--timeout={seconds}"
         runner.run("udevadm", "wait", limit, "--settle", *paths, timeout=seconds + 5)
         return
-    import pyudev  # noqa: PLC0415
-
     # Listening begins before looking: what appears in between is not missed.
-    monitor = pyudev.Monitor.from_netlink(pyudev.Context(), source="kernel")
-    monitor.filter_by("block")
-    monitor.start()
+    monitor = _monitor("kernel")
     while not all(Path(path).exists() for path in paths):
         if monitor.poll(timeout=seconds) is None:
             missing = ", ".join(path for path in paths if not Path(path).exists())
             problem = f"{missing} did not appear within {seconds} s"
             raise CommandFailed(("wait", *paths), problem, None)
+
+
+@contextmanager
+def arrivals(runner: Runner) -> Iterator[Callable[[float], bool]]:
+    """Listen for block devices that come or change.
+
+    Yields what waits for the next, at most so many seconds, and then until udev is done with all
+    that came with it; whether there was one. Once when it begins it waits for udev as well.
+    """
+    monitor = _monitor("udev" if _UDEV.exists() else "kernel")
+
+    def next_event(seconds: float) -> bool:
+        come = monitor.poll(timeout=seconds) is not None
+        if come:
+            settle(runner)
+            while monitor.poll(timeout=0) is not None:
+                pass
+        return come
+
+    settle(runner)
+    yield next_event
+
+
+def settle(runner: Runner, seconds: int = 60) -> None:
+    """Wait until udev, if it runs, is done with all that has happened. Raises CommandFailed."""
+    if _UDEV.exists():
+        runner.run("udevadm", "settle", f"--timeout={seconds}", timeout=seconds + 5)
 
 
 def partitions_of(disk: Disk, disks: Iterable[Disk]) -> tuple[str, ...]:
@@ -225,7 +272,7 @@ def _describe(
     name = device.sys_name
     sys = Path(device.sys_path)
     children = [name, *(c.sys_name for c in device.children if c.subsystem == "block")]
-    numbers = {_dev_number(n) for n in children}
+    numbers = {sysfs.number(n) for n in children}
     nodes = {f"/dev/{n}" for n in children}
     return Disk(
         path=device.device_node or f"/dev/{name}",
@@ -233,46 +280,26 @@ def _describe(
         kind=_kind(device),
         links=tuple(sorted(device.device_links)),
         # Without udev's database the kernel's own attributes are what there is.
-        serial=text("ID_SERIAL_SHORT", "ID_SERIAL") or _attribute(sys, "serial", "device/serial"),
-        wwn=text("ID_WWN_WITH_EXTENSION", "ID_WWN") or _attribute(sys, "wwid", "device/wwid"),
-        model=text("ID_MODEL") or _attribute(sys, "device/model"),
+        serial=text("ID_SERIAL_SHORT", "ID_SERIAL")
+        or sysfs.attribute(sys, "serial", "device/serial"),
+        wwn=text("ID_WWN_WITH_EXTENSION", "ID_WWN") or sysfs.attribute(sys, "wwid", "device/wwid"),
+        model=text("ID_MODEL") or sysfs.attribute(sys, "device/model"),
         transport=text("ID_BUS") or _transport(sys),
         read_only=_number(device, "ro") == 1,
         mounted=tuple(m.mount_point for m in mounts if m.device_number in numbers),
         swap=tuple(sorted(nodes & swaps)),
-        holders=tuple(sorted(h for n in children for h in _entries(_class(n) / "holders"))),
+        holders=tuple(
+            sorted(h for n in children for h in sysfs.entries(sysfs.node(n) / "holders"))
+        ),
         live=next((live[n] for n in children if n in live), ""),
-        below=tuple(_entries(_class(name) / "slaves")),
+        below=tuple(sysfs.entries(sysfs.node(name) / "slaves")),
         label_serial=text("ID_SCSI_SERIAL"),
         removable=_number(device, "removable") == 1,
         sector=_number(device, "queue/logical_block_size") or _SECTOR,
-        zoned=_attribute(sys, "queue/zoned") or "none",
-        held_as=tuple(dict.fromkeys(w for n in children for w in _holders_in_words(_class(n)))),
-        identity=Identity(f"device {_dev_number(name)}", _number(device, "diskseq"), size),
+        zoned=sysfs.attribute(sys, "queue/zoned") or "none",
+        stack=stack.read(name, mounts, swaps) if _kind(device) != "partition" else (),
+        identity=Identity(f"device {sysfs.number(name)}", _number(device, "diskseq"), size),
     )
-
-
-def _holders_in_words(node: Path) -> list[str]:
-    """What stands on a device, down to the top, each with the command that lets go of it.
-
-    Device mapper's users begin their UUIDs with their name (LVM-, CRYPT-, mpath-).
-    """
-    found = []
-    for holder in _entries(node / "holders"):
-        above = _class(holder)
-        found += _holders_in_words(above)
-        name, uuid = _attribute(above, "dm/name"), _attribute(above, "dm/uuid")
-        if uuid.startswith("LVM-"):
-            # Two hyphens are one of the name's own; a single one parts group and volume.
-            group = re.split(r"(?<!-)-(?!-)", name)[0].replace("--", "-")
-            found.append(f"LVM's {name} ({holder}): vgchange --activate n {group}")
-        elif uuid.startswith("CRYPT-"):
-            found.append(f"the opened encryption {name} ({holder}): cryptsetup close {name}")
-        elif name:
-            found.append(f"the mapping {name} ({holder}): dmsetup remove {name}")
-        elif (above / "md").is_dir():
-            found.append(f"the RAID array {holder}: mdadm --stop /dev/{holder}")
-    return found
 
 
 def _kind(device: Any) -> str:
@@ -306,7 +333,7 @@ def _live_devices(mounts: tuple[MountEntry, ...]) -> dict[str, str]:
     that holds their backing file, through device mapper and RAID to their members.
     """
     essential = ("/", "/nix", "/nix/store", "/nix/.ro-store", "/iso", "/boot", "/usr", "/run/live")
-    by_number = {_dev_number(path.name): path.name for path in _CLASS.iterdir()}
+    by_number = {sysfs.number(path.name): path.name for path in sysfs.CLASS.iterdir()}
     found: dict[str, str] = {}
     pending = [
         (by_number[m.device_number], f"the running system's {m.mount_point} is on it")
@@ -319,11 +346,11 @@ def _live_devices(mounts: tuple[MountEntry, ...]) -> dict[str, str]:
         if name in found:
             continue
         found[name] = reason
-        node = _class(name)
-        pending += [(slave, reason) for slave in _entries(node / "slaves")]
+        node = sysfs.node(name)
+        pending += [(slave, reason) for slave in sysfs.entries(node / "slaves")]
         if (node / "partition").exists():
             pending.append((node.resolve().parent.name, reason))
-        backing = _attribute(node, "loop/backing_file")
+        backing = sysfs.attribute(node, "loop/backing_file")
         below = _mount_of(backing, mounts) if backing else None
         if below is not None and below.device_number in by_number:
             pending.append((by_number[below.device_number], reason))
@@ -343,40 +370,13 @@ def _mount_of(path: str, mounts: tuple[MountEntry, ...]) -> MountEntry | None:
 def _loops_of(file: Path) -> list[str]:
     """The loop devices of a file, by its inode: it may have more names than one."""
     number = identity_of(str(file)).number
-    attached = [n.name for n in sorted(_CLASS.glob("loop*")) if (n / "loop").is_dir()]
+    attached = [n.name for n in sorted(sysfs.CLASS.glob("loop*")) if (n / "loop").is_dir()]
     return [name for name in attached if file_of_loop(f"/dev/{name}") == number]
 
 
-def _class(name: str) -> Path:
-    return _CLASS / name
-
-
-def _attribute(sys: Path, *names: str) -> str:
-    for name in names:
-        try:
-            value = (sys / name).read_text(errors="replace")
-        except OSError:
-            continue
-        printable = "".join(c for c in value if c.isprintable()).strip()
-        if printable:
-            return printable
-    return ""
-
-
 def _number(device: Any, name: str) -> int:
-    value = _attribute(Path(device.sys_path), name)
+    value = sysfs.attribute(Path(device.sys_path), name)
     return int(value) if value.isdigit() else 0
-
-
-def _dev_number(name: str) -> str:
-    return _attribute(_class(name), "dev")
-
-
-def _entries(directory: Path) -> list[str]:
-    try:
-        return sorted(entry.name for entry in directory.iterdir())
-    except OSError:
-        return []
 
 
 def _natural(name: str) -> list[str | int]:

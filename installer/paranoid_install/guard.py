@@ -20,6 +20,9 @@ _INODE_SIZE = 256
 _RESERVE = 256 * MIB
 """Bytes that must be left on /nix for logs, keys and the next generation's first steps."""
 
+_BY_CONTENT = "/dev/disk/by-id/lvm-pv-uuid-"
+"""How udev links to a disk that is an LVM physical volume (69-lvm.rules of LVM)."""
+
 _EARLIEST = datetime(2025, 1, 1, tzinfo=UTC)
 """Before this program was written: no clock that is right can say it."""
 _LATEST = datetime(2100, 1, 1, tzinfo=UTC)
@@ -59,11 +62,12 @@ def check_hash(now: str, approved: str) -> None:
 def stable_name(disk: Disk) -> str:
     """A name for the disk that means no other at the next boot: by-id, else by-path, else its own.
 
-    A loop device or another that udev gives no links to keeps the kernel's name.
+    A loop device or another that udev gives no links to keeps the kernel's name. A link that names
+    what the disk holds is gone as soon as that is.
     """
     for kind in ("/dev/disk/by-id/", "/dev/disk/by-path/"):
         for link in disk.links:
-            if link.startswith(kind):
+            if link.startswith(kind) and not link.startswith(_BY_CONTENT):
                 return link
     return disk.path
 

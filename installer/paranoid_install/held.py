@@ -56,6 +56,17 @@ class Held:
         if now != self.identity or held != self.identity:
             raise changed(self.path, "now leads to another disk than the one that was looked at")
 
+    def claim(self) -> None:
+        """Open it exclusively as well, once nothing stands on it any more.
+
+        Raises RefusedError while anything does; OSError.
+        """
+        if self.claimed:
+            return
+        claimed = _open_exclusively(f"/proc/self/fd/{self.descriptor}", self.path)
+        self.close()
+        self.descriptor, self.claimed = claimed, True
+
     def share(self) -> None:
         """Give up the claim and keep the device: mkfs and mount claim its partitions."""
         shared = os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY | os.O_CLOEXEC)
@@ -69,21 +80,17 @@ class Held:
         self.descriptor = -1
 
 
-def hold(path: str, expected: Identity | None = None) -> Held:
+def hold(path: str, expected: Identity | None = None, *, claim: bool = True) -> Held:
     """Open a device exclusively, or an image file, and keep it.
 
+    Without `claim` it is only kept: for what stands on it is yet to go.
     Raises RefusedError when it is in use, or is not the one that was looked at; OSError.
     """
-    claimed = stat.S_ISBLK(os.stat(path).st_mode)  # noqa: PTH116 - the same call as below
-    flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_EXCL if claimed else 0)
-    try:
-        descriptor = os.open(path, flags)
-    except OSError as error:
-        if error.errno != errno.EBUSY:
-            raise
-        problem = "the kernel holds it, or a part of it, for something else"
-        remedy = "see what uses it with lsblk and findmnt, or name another disk"
-        raise RefusedError(path, (Refusal("held", problem, remedy),)) from error
+    claimed = claim and stat.S_ISBLK(os.stat(path).st_mode)  # noqa: PTH116 - the same call as below
+    if claimed:
+        descriptor = _open_exclusively(path, path)
+    else:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     held = Held(path, descriptor, _identity(descriptor), claimed)
     try:
         if expected is not None and held.identity != expected:
@@ -143,6 +150,17 @@ def places(path: str) -> tuple[str, ...]:
 def changed(path: str, problem: str) -> RefusedError:
     """The refusal of what is no longer what was looked at."""
     return RefusedError(path, (Refusal("changed", problem, "start again"),))
+
+
+def _open_exclusively(path: str, shown: str) -> int:
+    try:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_EXCL)
+    except OSError as error:
+        if error.errno != errno.EBUSY:
+            raise
+        problem = "the kernel holds it, or a part of it, for something else"
+        remedy = "see what uses it with lsblk and findmnt, or name another disk"
+        raise RefusedError(shown, (Refusal("held", problem, remedy),)) from error
 
 
 def _place(path: Path) -> str:

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,9 @@ def prepare(
     lock(wanted.root)
     runner = _runner(journal, signals, orphans.new_mark())
     try:
-        found = survey(runner, wanted, _run_journal())
+        found = survey(
+            runner, wanted, _run_journal(), lambda text: journal.emit("waiting", text=text)
+        )
         # By its kernel name: two links may lead to one disk. Before the guard, which would only
         # see that it is mounted, not by whom.
         lock(found.disk.path)
@@ -170,7 +172,8 @@ def installed(answers: str, signals: Signals) -> handover.Installed:
 
     Raises RefusedError where it is not, and what `prepare` raises.
     """
-    wanted, journal = read_spec({}, answers), Journal()
+    # The run that was refused has waited already.
+    wanted, journal = replace(read_spec({}, answers), wait_for_disk=0), Journal()
     try:
         prepare(wanted, journal, signals)
     except RefusedError as refusal:
@@ -265,7 +268,7 @@ def _hold(disk: Disk, stack: ExitStack) -> dict[str, Held]:
     if disk.identity is None:
         return {}
     try:
-        held = take(disk.path, disk.identity)
+        held = take(disk.path, disk.identity, claim=not disk.stack)
     except OSError as error:
         problem = f"cannot be opened ({error.strerror})"
         raise RefusedError(disk.path, (Refusal("changed", problem, "start again"),)) from error

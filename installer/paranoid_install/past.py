@@ -134,9 +134,12 @@ def cut_off(text: str, table: str, mounts: int) -> bool:
 def _is_survey(event: Mapping[str, Any]) -> bool:
     match event:
         case {"signatures": list(signatures), "installed": str(), "partitions": list(partitions)}:
-            entries = [*signatures, partitions, event.get("unchecked", [])]
+            stack = event.get("stack", [])
+            if not isinstance(stack, list):
+                return False
+            entries = [*signatures, *stack, partitions, event.get("unchecked", [])]
             texts = all(isinstance(e, list) and all(isinstance(t, str) for t in e) for e in entries)
-            return texts and all(len(signature) == 3 for signature in signatures)
+            return texts and all(len(s) == 3 for s in signatures) and all(len(h) > 2 for h in stack)
     return False
 
 

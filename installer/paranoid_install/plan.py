@@ -8,18 +8,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from paranoid_install import guard, keys, record, rewrite
+from paranoid_install import guard, keys, preparation, record, rewrite
 from paranoid_install import layout as layouts
 from paranoid_install.actions import (
     Action,
     AttachLoop,
     BuildSystem,
-    CheckDisk,
     CheckFiles,
-    CheckFileSystem,
     CheckInstalled,
     CopyClosure,
-    CreateImage,
+    EvaluateFlake,
+    EvaluateSystem,
     GenerateHostKey,
     GenerateMachineId,
     GenerateRootPassword,
@@ -28,23 +27,19 @@ from paranoid_install.actions import (
     MakeDirectory,
     MendRoots,
     Mount,
-    NoteTable,
     PatchHardware,
     Run,
     SameDisk,
-    ScanPartitions,
-    ShareDisk,
-    WaitForNodes,
     WriteFile,
     WriteRecord,
     as_data,
 )
 from paranoid_install.actions.programs import copy_tree
-from paranoid_install.configuration import Host, configuration
+from paranoid_install.configuration import Host, configuration, file_systems
 from paranoid_install.journal import Value
-from paranoid_install.layout import LOOP, SYSTEM, partition_path
+from paranoid_install.layout import SYSTEM, partition_path
 from paranoid_install.spec import InstallSpec
-from paranoid_install.survey import POLICY, Survey, needs_of
+from paranoid_install.survey import POLICY, Survey
 from paranoid_install.values import human
 
 DEFAULT_HOSTNAME = "paranoid"
@@ -113,10 +108,10 @@ def make(spec: InstallSpec, found: Survey) -> Plan:
     build = _Build(spec, found)
     mounts = build.mount() + build.persist()
     steps = (
-        Step("select", f"Use {describe(found)}"),
-        Step("guard", "See that the disk is free, fit and the one chosen", build.guard()),
-        Step("partition", "Write the partition table", build.partition(), destructive=True),
-        Step("format", "Make the file systems", build.format(), destructive=True),
+        Step("select", f"Use {describe(found)}", build.evaluate()),
+        Step("guard", preparation.guard_title(found), preparation.guard(spec, found)),
+        Step("partition", "Write the partition table", preparation.partition(found), True),
+        Step("format", "Make the file systems", preparation.make_file_systems(found), True),
         Step("mount", "Mount the volatile root, /boot and /nix", build.mount() + build.clear()),
         Step("persist", "Bind what lasts from the persist root", build.persist()),
         Step("configure", "Write the configuration", build.configure()),
@@ -152,7 +147,7 @@ class _Build:
         self._found = found
         self._layout = found.layout
         self._image = found.disk.kind == "image"
-        self._device = LOOP if self._image else found.disk.path
+        self._device = preparation.device(found)
         self.size = str(guard.tmpfs_size(spec, found))
 
     def disk_data(self) -> dict[str, Value]:
@@ -168,50 +163,17 @@ class _Build:
             "holds": [f"{s.type} {s.label}".strip() for s in disk.signatures or ()],
         }
 
-    def guard(self) -> tuple[Action, ...]:
-        disk = self._found.disk
-        return (SameDisk(disk.path), CheckDisk(disk, needs_of(self._spec, self._layout)))
-
-    def partition(self) -> tuple[Action, ...]:
-        return tuple(self._partition())
-
-    def _partition(self) -> Iterator[Action]:
-        disk = self._found.disk
-        if self._image:
-            yield CreateImage(disk.path, disk.size)
-            yield AttachLoop(disk.path)
-            yield ScanPartitions()
-        yield SameDisk(self._device)
-        if disk.signatures:
-            # Partitions first: their signatures would show through the new table.
-            yield Run(("wipefs", "--all", "--force", *self._found.partitions, self._device))
-        yield Run(layouts.parted_command(self._device, self._layout))
-        yield NoteTable(self._device)
-        yield WaitForNodes(
-            tuple(partition_path(self._device, p.number) for p in self._layout.partitions)
-        )
-        for partition in self._layout.partitions:
-            # What lay at its ends before would be found beside the new file system. While the
-            # disk is claimed nobody can assemble it.
-            yield Run(
-                ("wipefs", "--all", "--force", partition_path(self._device, partition.number))
-            )
-        yield ShareDisk(self._device)
-
-    def format(self) -> tuple[Action, ...]:
-        return tuple(
-            action
-            for partition in self._layout.partitions
-            for action in (
-                SameDisk(self._device),
-                Run(layouts.mkfs_command(self._device, partition), seconds=None),
-                CheckFileSystem(
-                    partition_path(self._device, partition.number),
-                    partition.fs_type,
-                    partition.label,
-                ),
-            )
-        )
+    def evaluate(self) -> tuple[Action, ...]:
+        """What is built after the wipe is evaluated before it, and before the countdown."""
+        if self._found.system is not None:
+            return ()
+        if self._spec.flake:
+            return (EvaluateFlake(self._spec.flake),)
+        mounts = file_systems(self._layout, self.size)
+        if self._spec.config:
+            return (EvaluateSystem(((self._spec.config, ""),), "", mounts),)
+        copies = ((self._found.modules, "paranoid"), (POLICY, "paranoid/policy"))
+        return (EvaluateSystem(copies, self._configuration(), mounts),)
 
     def mount(self) -> tuple[Action, ...]:
         root = self._spec.root
@@ -247,10 +209,15 @@ class _Build:
     def configure(self) -> tuple[Action, ...]:
         root, spec = self._spec.root, self._spec
         directory = f"{root}/etc/nixos"
-        patch = rewrite.wanted(self._layout, self.size)
+        patch = rewrite.wanted(self._layout, self.size, copied=spec.seal)
+        by_uuid = tuple(
+            (p.mount_point, partition_path(self._device, p.number))
+            for p in self._layout.partitions
+            if not spec.seal
+        )
         actions: list[Action] = [
             Run(("nixos-generate-config", "--root", root)),
-            PatchHardware(f"{directory}/hardware-configuration.nix", patch),
+            PatchHardware(f"{directory}/hardware-configuration.nix", patch, by_uuid),
         ]
         if spec.config:
             actions += [self._unchanged(spec.config), *copy_tree(spec.config, directory)]

@@ -12,6 +12,7 @@ from paranoid_install.layout import LOOP, Layout, partition_path
 from paranoid_install.past import BEFORE_FILES, BOOT_LOADER, TABLE, Past
 from paranoid_install.plan import Plan, make
 from paranoid_install.spec import InstallSpec
+from paranoid_install.stack import Holder
 from paranoid_install.survey import Survey
 
 
@@ -59,6 +60,10 @@ def resumed(spec: InstallSpec, found: Survey, past: Past) -> Plan:
 def as_it_was(found: Survey, past: Past) -> Survey:
     """The survey with the disk's contents as they were when the run to be resumed began."""
     held = tuple(Signature(*entry) for entry in past.survey["signatures"])
+    stack = tuple(
+        Holder(kind, name, id_, tuple(nodes))
+        for kind, name, id_, *nodes in past.survey.get("stack", ())
+    )
     return replace(
         found,
         disk=replace(
@@ -66,6 +71,8 @@ def as_it_was(found: Survey, past: Past) -> Survey:
             signatures=held,
             installed=past.survey["installed"],
             left_over=past.survey.get("left_over", False),
+            stack=stack,
+            holders=tuple(node for holder in stack for node in holder.nodes),
         ),
         partitions=tuple(past.survey["partitions"]),
         unchecked=tuple(past.survey.get("unchecked", ())),
@@ -76,6 +83,7 @@ def snapshot(found: Survey) -> dict[str, Any]:
     """What `as_it_was` needs, for the journal."""
     return {
         "signatures": [[s.device, s.type, s.label] for s in found.disk.signatures or ()],
+        "stack": [[*holder.key, *holder.nodes] for holder in found.disk.stack],
         "installed": found.disk.installed,
         "left_over": found.disk.left_over,
         "partitions": list(found.partitions),

@@ -12,12 +12,18 @@ from paranoid_install.spec import default_tmpfs_size
 from paranoid_install.values import MemorySize
 
 
-def wanted(plan: Layout, tmpfs_size: str) -> hardware.Patch:
-    """What hardware-configuration.nix must say for a layout and a size of the volatile root."""
+def wanted(plan: Layout, tmpfs_size: str, *, copied: bool = False) -> hardware.Patch:
+    """What hardware-configuration.nix must say for a layout and a size of the volatile root.
+
+    `copied`: it is for a disk of which copies are made, whose labels alone all have.
+    """
     return hardware.Patch(
         root_options=(f"size={tmpfs_size}", f"mode={plan.root_mode}", *plan.root_options),
         owned=tuple((bind.target, bind.source) for bind in plan.binds),
         labels=tuple((p.mount_point, p.label) for p in plan.partitions),
+        devices=tuple(
+            (p.mount_point, hardware.by_label(p.label)) for p in plan.partitions if copied
+        ),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,11 @@ class Rule:
 
     def __str__(self) -> str:
         return self.key + self.value
+
+    @property
+    def names_one(self) -> bool:
+        """Whether it names a disk, or means whichever fits."""
+        return self.key in ("serial=", "wwn=")
 
 
 Selector = DevicePath | ImageFile | Rule
@@ -110,14 +116,16 @@ def select(rule: Rule, disks: Iterable[Disk], needs: Needs) -> Disk:
     every candidate and why it was left out when none or several fit.
     """
     considered = [d for d in disks if d.kind == "disk"]
-    named = rule.key in ("serial=", "wwn=")
+    named = rule.names_one
     reasons = {d.path: _reasons(rule, d, needs, named=named) for d in considered}
     chosen = [d for d in considered if not reasons[d.path]]
     if len(chosen) == 1:
         return chosen[0]
     candidates = tuple((_describe(d), reasons[d.path]) for d in considered)
+    code = "ambiguous"
     if not chosen:
-        problem, remedy = "no disk fits", "see why each was left out, or name one with --disk"
+        code, problem = "no-disk", "no disk fits"
+        remedy = "see why each was left out, or name one with --disk"
     elif named:
         names = " and ".join(d.path for d in chosen)
         problem = f"{names} both answer to it"
@@ -125,7 +133,7 @@ def select(rule: Rule, disks: Iterable[Disk], needs: Needs) -> Disk:
     else:
         problem = f"{len(chosen)} disks fit: {', '.join(_describe(d) for d in chosen)}"
         remedy = "name the one you mean, by serial=… or by a stable link"
-    raise RefusedError(f"--disk {rule}", (Refusal("ambiguous", problem, remedy),), candidates)
+    raise RefusedError(f"--disk {rule}", (Refusal(code, problem, remedy),), candidates)
 
 
 def namesakes(disk: Disk, disks: Iterable[Disk], labels: tuple[str, ...]) -> tuple[Refusal, ...]:
@@ -200,18 +208,27 @@ def _swap(disk: Disk, _needs: Needs) -> Refusal | None:
     )
 
 
-def _held(disk: Disk, _needs: Needs) -> Refusal | None:
+def _held(disk: Disk, needs: Needs) -> Refusal | None:
+    """Whoever names a disk to be wiped means what stands on it too, and nothing of another disk."""
     if not disk.holders:
         return None
-    names = ", ".join(disk.holders)
-    remedy = (
-        "stop the volume group, array, mapping or loop device that uses it, or name another disk"
-    )
-    if disk.held_as:
-        names = ", ".join(words.partition(": ")[0] for words in disk.held_as)
-        commands = "; ".join(words.partition(": ")[2] for words in disk.held_as)
-        remedy = f"unmount what is on it and let go of it ({commands}), or name another disk"
-    return Refusal("held", f"in use by {names}", remedy)
+    if not disk.stack:
+        remedy = "stop what uses it, a loop device, a pool or a volume, or name another disk"
+        return Refusal("held", f"in use by {', '.join(disk.holders)}", remedy)
+    in_the_way = any(holder.obstacles for holder in disk.stack)
+    if _is_named(disk, needs) and not in_the_way:
+        return None
+    commands = "; ".join(shlex.join(h.command) for h in disk.stack if h.command)
+    remedy = f"let go of it ({commands}), or name another disk"
+    if in_the_way:
+        remedy = f"see to that first, then {remedy}"
+    else:
+        remedy = f"{remedy}, or say --wipe {disk.token} to let go of it and erase all of it"
+    return Refusal("held", f"in use by {'; '.join(h.words for h in disk.stack)}", remedy)
+
+
+def _is_named(disk: Disk, needs: Needs) -> bool:
+    return needs.wipe != "" and needs.wipe in (disk.token, disk.label_serial)
 
 
 def _read_only(disk: Disk, _needs: Needs) -> Refusal | None:
@@ -263,8 +280,7 @@ def _unreadable(disk: Disk, _needs: Needs) -> Refusal | None:
 
 
 def _not_blank(disk: Disk, needs: Needs) -> Refusal | None:
-    named = needs.wipe and needs.wipe in (disk.token, disk.label_serial)
-    if named or disk.left_over or not (disk.signatures or disk.data):
+    if _is_named(disk, needs) or disk.left_over or not (disk.signatures or disk.data):
         return None
     found = ", ".join(
         dict.fromkeys(

@@ -42,6 +42,7 @@ SETTINGS = (
     Setting("no-verify", flag=True),
     Setting("plan-hash"),
     Setting("resume", flag=True),
+    Setting("wait-for-disk"),
     Setting("countdown"),
     Setting("then"),
 )

@@ -49,6 +49,7 @@ class InstallSpec:
     verify: bool = True
     plan_hash: str = ""
     resume: bool = False
+    wait_for_disk: int = 0
     countdown: int = 0
     then: Then = "nothing"
 
@@ -80,6 +81,7 @@ def build(given: Mapping[str, Given]) -> InstallSpec:
         verify=not read.one("no-verify", _flag, default=False),
         plan_hash=read.one("plan-hash", _digest, ""),
         resume=read.one("resume", _flag, default=False),
+        wait_for_disk=read.one("wait-for-disk", _seconds, 0),
         countdown=read.one("countdown", _seconds, 0),
         then=read.one("then", _then, "nothing"),
     )

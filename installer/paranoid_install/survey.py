@@ -6,11 +6,11 @@ Reads, and runs programs that only read. Nothing is written.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from paranoid_install import configured, contents, disks, keys, outside, record
+from paranoid_install import arrival, configured, contents, disks, keys, outside, record
 from paranoid_install.ahead import will_fail
 from paranoid_install.configured import Configured
 from paranoid_install.disks import Disk
@@ -60,16 +60,32 @@ class Survey:
     digests: Mapping[str, str] = field(default_factory=dict)
 
 
-def survey(runner: Runner, spec: InstallSpec, journal: str = "") -> Survey:
+def survey(
+    runner: Runner,
+    spec: InstallSpec,
+    journal: str = "",
+    tell: Callable[[str], None] = lambda _text: None,
+) -> Survey:
     """Look at all that the request concerns; `journal` is the text of this boot's runs.
+
+    `tell` is told where a disk has to be waited for.
 
     Raises RefusedError, SpecError, CommandFailed.
     """
     kind = firmware(spec)
     plan = layout(kind)
     needs = needs_of(spec, plan)
-    found = disks.scan()
-    disk = _find(runner, spec, found, needs, plan, journal)
+
+    def look() -> tuple[tuple[Disk, ...], Disk]:
+        found = disks.scan()
+        return found, _find(runner, spec, found, needs, plan, journal)
+
+    any_of_them = isinstance(spec.disk, Rule) and not spec.disk.names_one
+    found, disk = arrival.wait_for(
+        look,
+        lambda: disks.arrivals(runner),
+        arrival.Patience(spec.wait_for_disk, tell, one_of_many=any_of_them),
+    )
     if disk.signatures is None:
         disk = _probe(runner, disk, found, plan, journal)
     systems = tuple(system_at(path) for path in spec.systems)

@@ -105,6 +105,7 @@ def test_the_answers_are_settings_that_the_installer_knows(iso: Any) -> None:
     assert given["disk"].values == ("serial=1234",)
     assert given["ssh-key"].values == (KEY.replace(" admin", " one"),)
     assert given["countdown"].values == ("30",)
+    assert given["wait-for-disk"].values == ("60",)
     assert given["then"].values == ("poweroff",)
 
 

@@ -129,3 +129,33 @@ def test_two_names_of_one_root_are_one_lock(
     subprocess.run(["umount", second], check=True)
     second.rmdir()
     assert refused.code == 7, refused.err
+
+
+def test_a_disk_that_appears_late_is_waited_for(
+    bench: Bench, key: Path, system: str, tmp_path: Path
+) -> None:
+    device = subprocess.run(
+        ["losetup", "--find"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    late = tmp_path / "late.img"
+    with late.open("wb") as file:
+        file.truncate(3 * 1024**3)
+    given = ("--ssh-key", str(key), "--system", system, "--dry-run", "--wait-for-disk", "120")
+    process = bench.start("--disk", device, *given)
+    assert process.stderr is not None
+    said = process.stderr.readline()
+    assert f"waiting up to 120 s for a disk; {device}: {device} has no size" in said, said
+    subprocess.run(["losetup", device, late], check=True)
+    out, err = process.communicate(timeout=60)
+    subprocess.run(["losetup", "--detach", device], check=True)
+    assert process.returncode == 0, err
+    assert f"Use {device} (3.0 GiB; blank)" in out
+
+
+def test_a_disk_that_does_not_appear_is_refused_when_the_time_is_over(
+    bench: Bench, key: Path, system: str
+) -> None:
+    given = ("--ssh-key", str(key), "--system", system, "--wait-for-disk", "2")
+    outcome = bench.run("--disk", "serial=nowhere", *given)
+    assert outcome.code == 3
+    assert "no disk fits, also after 2 s" in outcome.err

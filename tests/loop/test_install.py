@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -107,7 +108,14 @@ def test_the_configuration_is_ready_to_be_rebuilt_from(installed: Outcome, opene
     assert '[ "size=2G" "mode=755" "noexec" "nosuid" "nodev" ]' in hardware
     assert '"bind"' not in hardware
     assert '"loop"' not in hardware
-    assert "/dev/disk/by-label/nix" in hardware
+    uuids = re.findall(r"/dev/disk/by-uuid/([0-9a-f-]{36})", hardware)
+    assert len(set(uuids)) == 2
+    for place in (opened.boot, opened.nix):
+        found = subprocess.run(
+            ["findmnt", "--noheadings", "--output", "UUID", place],
+            capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert found.stdout.strip() in uuids
     assert "./hardware-configuration.nix" in (nixos / "configuration.nix").read_text()
     for part in ("default.nix", "policy/layout.toml", "lib/policy.nix", "impermanence"):
         assert (nixos / "paranoid" / part).exists(), part
@@ -147,6 +155,11 @@ def test_a_sealed_image_holds_no_identity_and_claims_none(
         assert [f.name for f in (etc / "ssh").iterdir()] == ["authorized_keys.d"]
         assert (etc / "ssh/authorized_keys.d/root").read_text() == key.read_text()
         assert not (etc / "machine-id").exists()
+        # Each copy has these file systems, and tools for copies give them new UUIDs.
+        hardware = (etc / "nixos/hardware-configuration.nix").read_text()
+        assert "/dev/disk/by-label/boot" in hardware
+        assert "/dev/disk/by-label/nix" in hardware
+        assert "by-uuid" not in hardware
         record = json.loads((opened.persist / "var/log/paranoid-install/record.json").read_text())
     assert record["sealed"] is True
     assert (record["host_key_fingerprints"], record["machine_id"]) == ({}, "")

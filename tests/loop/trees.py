@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+from pathlib import Path
 
 from .conftest import Bench, opened_image
 
@@ -27,6 +29,9 @@ def tree(bench: Bench, name: str) -> Tree:
     directory.mkdir()
     found = {}
     with opened_image(bench.image, directory) as place:
+        uuids = [
+            (_uuid(top), f"the UUID of {top.name}".encode()) for top in (place.boot, place.nix)
+        ]
         for top in (place.boot, place.nix):
             for path in sorted(top.rglob("*")):
                 status = path.lstat()
@@ -36,6 +41,9 @@ def tree(bench: Bench, name: str) -> Tree:
                     content = str(path.readlink()).encode() if known else b""
                 else:
                     content = path.read_bytes() if known and path.is_file() else b""
+                for uuid, words in uuids:
+                    # Each install has its own, and must name no other.
+                    content = content.replace(uuid, words)
                 if relative.startswith("nix/var/nix/gcroots/auto/"):
                     relative = "nix/var/nix/gcroots/auto/…"
                 found[relative] = (stat.filemode(status.st_mode), status.st_uid, content)
@@ -45,6 +53,11 @@ def tree(bench: Bench, name: str) -> Tree:
         # GRUB's own files carry the file system's UUID, its environment block a time.
         if not path.startswith(("boot/grub/i386-pc", "boot/grub/grubenv", "boot/grub/fonts"))
     }
+
+
+def _uuid(place: Path) -> bytes:
+    argv = ["findmnt", "--noheadings", "--output", "UUID", str(place)]
+    return subprocess.run(argv, capture_output=True, check=True).stdout.strip()
 
 
 def difference(expected: Tree, found: Tree) -> str:

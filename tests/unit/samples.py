@@ -133,7 +133,9 @@ def failed(*argv: str) -> CommandFailed:
 def installing(root: Path) -> Recorder:
     """A recorder whose programs leave what a whole install needs to go on."""
 
-    def generate(_argv: tuple[str, ...]) -> None:
+    def generate(argv: tuple[str, ...]) -> None:
+        if "--show-hardware-config" in argv:
+            return
         (root / "etc/nixos/hardware-configuration.nix").write_text(HARDWARE, encoding="utf-8")
 
     def install(_argv: tuple[str, ...]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paranoid_install import contents, disks
+from paranoid_install import contents, disks, sysfs
 from paranoid_install.contents import parse_wipefs
 from paranoid_install.disks import Disk, Signature
 from paranoid_install.errors import CommandFailed
@@ -192,7 +192,7 @@ def test_the_live_medium_is_followed_through_its_loop_device(
     block("sdb1", "8:17")
     block("vda", "254:0")
     block("loop0", "7:0", loop__backing_file="/iso/nix-store.squashfs\n")
-    monkeypatch.setattr(disks, "_CLASS", tmp_path)
+    monkeypatch.setattr(sysfs, "CLASS", tmp_path)
 
     def entry(number: str, place: str, kind: str) -> MountEntry:
         return MountEntry(number, "/", place, (), kind, "x", ())

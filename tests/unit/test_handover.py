@@ -57,7 +57,7 @@ def named(*reasons: Refusal, path: str = "/dev/vda") -> RefusedError:
 
 def no_disk_fits(**reasons: tuple[Refusal, ...]) -> RefusedError:
     candidates = tuple((f"/dev/{name} (QEMU, 20.0 GiB)", each) for name, each in reasons.items())
-    return RefusedError("--disk auto", (Refusal("ambiguous", "no disk fits"),), candidates)
+    return RefusedError("--disk auto", (Refusal("no-disk", "no disk fits"),), candidates)
 
 
 def test_the_disk_that_was_chosen_is_handed_over_to(machine: Machine) -> None:

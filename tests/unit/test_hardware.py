@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -119,6 +121,16 @@ def test_what_the_generator_writes(before: list[str], after: list[str]) -> None:
     patched = patch(HEAD + "".join(before) + TAIL, WANTED)
     assert patched == HEAD + "".join(after) + TAIL
     assert patch(patched, WANTED) == patched
+
+
+@pytest.mark.parametrize("entry", [NIX, LOOP, NIX.replace("by-uuid/", "by-label/")])
+def test_a_device_is_found_by_the_name_that_is_wanted(entry: str) -> None:
+    wanted = replace(WANTED, devices=(("/nix", "/dev/disk/by-uuid/new"),))
+    patched = patch(HEAD + BARE + BOOT + entry + TAIL, wanted)
+    assert 'device = "/dev/disk/by-uuid/new";' in patched
+    assert '"loop"' not in patched
+    assert "by-uuid/1234-ABCD" in patched
+    assert patch(patched, wanted) == patched
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,17 @@ def test_a_shared_hold_still_knows_its_file(image: Path) -> None:
     held.close()
 
 
+def test_a_hold_that_was_shared_first_can_be_claimed_later(image: Path) -> None:
+    held = hold(str(image), claim=False)
+    assert not held.claimed
+    held.claim()
+    descriptor = held.descriptor
+    held.claim()
+    assert (held.claimed, held.descriptor) == (True, descriptor)
+    held.check()
+    held.close()
+
+
 @pytest.mark.parametrize("how", ["symbolic", "hard", "directory", "dots"])
 def test_every_name_of_a_file_shares_a_place(image: Path, how: str) -> None:
     other = image.with_name("other")

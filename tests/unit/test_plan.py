@@ -9,10 +9,20 @@ from typing import Any
 
 import pytest
 
-from paranoid_install.actions import BuildSystem, GenerateHostKey, Mount, Run
+from paranoid_install.actions import (
+    BuildSystem,
+    EvaluateSystem,
+    GenerateHostKey,
+    Mount,
+    PatchHardware,
+    Run,
+    SameDisk,
+    WriteFile,
+)
 from paranoid_install.disks import Disk
 from paranoid_install.layout import LOOP, Firmware
 from paranoid_install.plan import Plan, Step, make
+from paranoid_install.stack import Holder
 from paranoid_install.systems import System
 from tests.unit.samples import BLANK, KEY, holding, machine_found, request, rsa
 
@@ -131,9 +141,32 @@ def test_a_disk_that_holds_something_is_wiped_partitions_first() -> None:
     assert first == ("wipefs", "--all", "--force", "/dev/vda1", "/dev/vda2", "/dev/vda")
 
 
+def test_what_stands_on_the_disk_goes_from_the_top_and_then_the_disk_is_claimed() -> None:
+    group, array = Holder("group", "v", "V" * 32), Holder("array", "md0")
+    disk = replace(holding("linux_raid_member"), holders=("md0",), stack=(group, array))
+    plan = make(request(wipe="QM0001"), machine_found(disk))
+    guard, partition = plan.steps[1:3]
+    assert [type(a).__name__ for a in guard.actions] == [
+        "SameDisk", "CheckDisk", "LetGo", "LetGo", "ClaimDisk",
+    ]  # fmt: skip
+    assert [a.line for a in guard.actions][2:4] == [
+        "vgchange --activate n --select vg_uuid=VVVVVV-VVVV-VVVV-VVVV-VVVV-VVVV-VVVVVV",
+        "mdadm --stop /dev/md0",
+    ]
+    assert {"vgchange", "mdadm"} <= set(plan.programs)
+    assert not guard.destructive
+    assert isinstance(partition.actions[0], SameDisk)
+
+
+def test_the_programs_that_let_go_are_asked_for_only_where_something_stands_on_the_disk() -> None:
+    plan = make(request(wipe="QM0001"), machine_found(holding("LVM2_member")))
+    assert not {"vgchange", "mdadm", "cryptsetup", "dmsetup", "pvs"} & set(plan.programs)
+
+
 def test_no_command_before_partition_writes() -> None:
     steps = make(request(wipe="QM0001"), machine_found(holding("gpt"))).steps
-    early = [a.line for s in steps[:2] for a in s.actions]
+    early = [a.line for a in steps[1].actions]
+    assert [type(a) for a in steps[0].actions] == [EvaluateSystem]
     assert early == [
         "test /dev/vda -ef /proc/self/fd/DISK",
         "wipefs --no-act /dev/vda",
@@ -188,8 +221,10 @@ def test_the_configuration_says_what_lets_root_in(
     given: dict[str, Any], found: dict[str, Any], lines: list[str]
 ) -> None:
     plan = make(request(**given), machine_found(**found))
-    texts = [getattr(action, "text", "") for step in plan.steps for action in step.actions]
-    written = "\n".join(texts)
+    actions = [action for step in plan.steps for action in step.actions]
+    written = "\n".join(a.text for a in actions if isinstance(a, WriteFile))
+    tried = [a.text for a in actions if isinstance(a, EvaluateSystem)]
+    assert all(text in written for text in tried)
     assert re.findall(r"paranoid\.(access\.[^;]*);", written) == lines
 
 
@@ -198,7 +233,10 @@ def test_a_sealed_disk_gets_who_may_log_in_and_no_identity(firmware: Firmware) -
     found = machine_found(firmware=firmware)
     given = {"root_password_hash_file": "/run/hash"}
     whole, sealed = (make(request(seal=seal, **given), found) for seal in (False, True))
-    lines = [[a.line for s in plan.steps for a in s.actions] for plan in (whole, sealed)]
+    lines = [
+        [a.line for s in plan.steps for a in s.actions if not isinstance(a, PatchHardware)]
+        for plan in (whole, sealed)
+    ]
     seed = " /mnt/boot/loader/random-seed" if firmware == "uefi" else ""
     assert [line for line in lines[0] if line not in lines[1]] == [
         "ssh-keygen -q -t ed25519 -N '' -C '' -f /mnt/nix/persist/etc/ssh/ssh_host_ed25519_key",
@@ -230,11 +268,23 @@ def test_the_finish_takes_back_every_mount_in_reverse() -> None:
     [
         (BLANK.links, "/dev/disk/by-id/virtio-QM0001"),
         (BLANK.links[1:], "/dev/disk/by-path/pci-0000:00:04.0"),
+        # What the disk holds is gone by then.
+        (("/dev/disk/by-id/lvm-pv-uuid-0AJe3V", *BLANK.links), "/dev/disk/by-id/virtio-QM0001"),
     ],
 )
 def test_grub_s_disk_has_a_name_of_its_own(links: tuple[str, ...], named: str) -> None:
     plan = make(request(), machine_found(replace(BLANK, links=links)))
     assert f'paranoid.boot.device = \\"{named}\\"' in json.dumps(plan.as_data())
+
+
+@pytest.mark.parametrize("seal", [False, True])
+def test_file_systems_are_found_by_uuid_and_those_that_are_copied_by_label(seal: bool) -> None:
+    plan = make(request(seal=seal), machine_found())
+    (patch,) = [a for s in plan.steps for a in s.actions if isinstance(a, PatchHardware)]
+    by_label = (("/boot", "/dev/disk/by-label/boot"), ("/nix", "/dev/disk/by-label/nix"))
+    by_uuid = (("/boot", "/dev/vda1"), ("/nix", "/dev/vda2"))
+    assert patch.patch.devices == (by_label if seal else ())
+    assert patch.by_uuid == (() if seal else by_uuid)
 
 
 def test_no_step_that_grows_with_the_disk_has_a_limit() -> None:

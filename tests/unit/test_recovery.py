@@ -19,6 +19,7 @@ from paranoid_install.errors import RefusedError
 from paranoid_install.layout import LOOP
 from paranoid_install.past import RUN, TABLE, Past, cut_off, runs, unfinished
 from paranoid_install.plan import make
+from paranoid_install.stack import Holder
 from tests.unit.samples import BLANK, holding, machine_found, request
 
 MOUNTED = as_data(Unmount("/mnt/nix", "/dev/vda2", "ext4"))
@@ -98,7 +99,8 @@ def changing(name: str, value: Any, *, event: str) -> str:
     [
         ("survey", "signatures", [1]), ("survey", "signatures", [["a"]]),
         ("survey", "signatures", [["a", "b", None]]), ("survey", "partitions", [1]),
-        ("survey", "unchecked", 1), ("plan", "disk", {"path": "/dev/vda"}),
+        ("survey", "unchecked", 1), ("survey", "stack", 1), ("survey", "stack", [["a", "b"]]),
+        ("survey", "stack", [[1, 2, 3]]), ("plan", "disk", {"path": "/dev/vda"}),
         ("plan", "steps", [1]), ("plan", "steps", [{"id": 1}]), ("plan", "root", 1),
     ],
 )  # fmt: skip
@@ -111,6 +113,18 @@ def resumable(**changes: Any) -> tuple[Past, Any]:
     text += noted(TABLE, "aba661da") + noted("machine-id", "0" * 32) + act(MOUNTED)
     now = machine_found(holding("dos", "ext4"), partitions=("/dev/vda1", "/dev/vda2"), **changes)
     return only(text), now
+
+
+def test_what_stood_on_the_disk_is_part_of_what_it_was_though_it_is_gone() -> None:
+    group = Holder("group", "v", "V" * 32, ("dm-0", "dm-1"))
+    was = replace(holding("LVM2_member"), holders=("dm-0",), stack=(group,))
+    wanted = request(wipe=BLANK.token)
+    survey = recovery.snapshot(machine_found(was))
+    plan = make(wanted, machine_found(was))
+    past = only(line("survey", **survey) + line("plan", **plan.as_data()) + done("guard"))
+    now = machine_found(holding("LVM2_member"))
+    guard.check(wanted, recovery.as_it_was(now, past))
+    assert recovery.resumed(wanted, now, past).hash == plan.hash
 
 
 def test_after_a_reboot_only_what_the_disk_itself_shows_is_done() -> None:

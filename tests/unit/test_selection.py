@@ -21,7 +21,16 @@ from paranoid_install.selection import (
     refusals,
     select,
 )
+from paranoid_install.stack import Holder
 from tests.unit.samples import BLANK, GIB, holding
+
+GROUP = Holder("group", "v", "abcdefghijklmnopqrstuvwxyz012345", ("dm-0",))
+
+
+def standing(*holders: Holder, disk: Disk = BLANK) -> Disk:
+    """The disk with these on it."""
+    return replace(disk, holders=("dm-0",), stack=holders)
+
 
 NEEDS = Needs(minimum=3 * GIB, maximum=2048 * GIB, labels=("boot", "nix"), sectors=(512,))
 
@@ -41,13 +50,17 @@ NEEDS = Needs(minimum=3 * GIB, maximum=2048 * GIB, labels=("boot", "nix"), secto
          "mounted at /data, /more; unmount it or name another disk"),
         (replace(BLANK, swap=("/dev/vda2",)), "swap",
          "/dev/vda2 is used as swap; switch it off with swapoff, or name another"),
-        (replace(BLANK, holders=("dm-0",)), "held",
-         "in use by dm-0; stop the volume group, array, mapping or loop device that uses it, "
-         "or name another disk"),
-        (replace(BLANK, holders=("dm-0",), held_as=("LVM's v-a (dm-0): vgchange --activate n v",)),
-         "held",
-         "in use by LVM's v-a (dm-0); unmount what is on it and let go of it (vgchange --activate "
-         "n v), or name another disk"),
+        (replace(BLANK, holders=("loop0",)), "held",
+         "in use by loop0; stop what uses it, a loop device, a pool or a volume, or name another "
+         "disk"),
+        (standing(GROUP), "held",
+         "in use by the volume group v (dm-0); let go of it (vgchange --activate n --select "
+         "vg_uuid=abcdef-ghij-klmn-opqr-stuv-wxyz-012345), or name another disk, or say --wipe "
+         "QM0001 to let go of it and erase all of it"),
+        (standing(replace(GROUP, used=("mounted at /data",))), "held",
+         "in use by the volume group v (dm-0), which is mounted at /data; see to that first, then "
+         "let go of it (vgchange --activate n --select vg_uuid="
+         "abcdef-ghij-klmn-opqr-stuv-wxyz-012345), or name another disk"),
         (replace(BLANK, kind="bcache device"), "not-a-disk",
          "is a bcache device, not a whole disk; name the disk as a whole"),
         (replace(BLANK, sector=4096), "sector",
@@ -117,6 +130,35 @@ def test_wipe_does_not_excuse_a_mounted_or_live_disk() -> None:
     disk = replace(holding("gpt"), mounted=("/",), live="the running system's / is on it")
     codes = [r.code for r in refusals(disk, replace(NEEDS, wipe="QM0001"))]
     assert codes == ["live", "mounted"]
+
+
+def test_wipe_means_what_stands_on_the_disk_too() -> None:
+    disk = standing(GROUP, disk=holding("LVM2_member"))
+    assert refusals(disk, replace(NEEDS, wipe="QM0001")) == ()
+    assert [r.code for r in refusals(disk, replace(NEEDS, wipe="QM0002"))] == ["held", "not-blank"]
+    assert [r.code for r in refusals(disk, NEEDS)] == ["held", "not-blank"]
+
+
+@pytest.mark.parametrize(
+    ("holder", "says"),
+    [
+        (replace(GROUP, used=("mounted at /data",)), "which is mounted at /data"),
+        (replace(GROUP, used=("swapped to (dm-0)",)), "which is swapped to (dm-0)"),
+        (replace(GROUP, elsewhere=("/dev/vdb",)), "which also lies on /dev/vdb"),
+        (Holder("other", "bcache0", "", ("bcache0",)), "which only a person can let go of"),
+    ],
+)
+def test_wipe_does_not_excuse_what_is_in_use_or_lies_on_another_disk_too(
+    holder: Holder, says: str
+) -> None:
+    disk = standing(GROUP, holder, disk=holding("LVM2_member"))
+    (reason,) = refusals(disk, replace(NEEDS, wipe="QM0001"))
+    assert says in reason.problem
+
+
+def test_wipe_does_not_excuse_a_pool_that_the_kernel_alone_knows_of() -> None:
+    disk = replace(holding("zfs_member"), holders=("the kernel",))
+    assert [r.code for r in refusals(disk, replace(NEEDS, wipe="QM0001"))] == ["held"]
 
 
 def test_auto_takes_the_only_blank_disk() -> None:

@@ -7,15 +7,20 @@ import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paranoid_install import contents, disks
+from paranoid_install import contents, disks, stack
 from paranoid_install.actions.base import Action, Machine, Passing, Plain
 from paranoid_install.disks import Disk
 from paranoid_install.errors import CommandFailed, InstallError, Refusal, RefusedError
 from paranoid_install.held import changed, file_of_loop
 from paranoid_install.layout import LOOP
+from paranoid_install.mounts import mount_table, swap_devices
 from paranoid_install.past import SEQUENCE, TABLE
 from paranoid_install.selection import Needs, refusals
+from paranoid_install.stack import Holder
 from paranoid_install.survey import as_it_is
+
+_TAKING_DOWN = 600.0
+"""Seconds: what is still in memory is written out first."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,9 @@ class CheckDisk(Plain):
             if before != after:
                 problem = f"its {name} was {before!r} when it was chosen and is {after!r} now"
                 reasons = (Refusal("changed", problem, "start again"), *reasons)
+        if {h.key for h in now.stack} - {h.key for h in self.disk.stack}:
+            problem = f"is now in use by {'; '.join(h.words for h in now.stack)}"
+            reasons = (Refusal("changed", problem, "start again"), *reasons)
         if reasons:
             raise RefusedError(self.disk.path, reasons)
 
@@ -66,6 +74,56 @@ class SameDisk(Passing):
             machine.held[self.path].check()
         elif self.path == LOOP or os.path.lexists(self.path):
             raise changed(machine.device(self.path), "is not held by this run")
+
+
+@dataclass(frozen=True)
+class LetGo(Passing):
+    """Take down a volume group, an array or a mapping that stands on the disk, if it still does.
+
+    Nothing of it is erased: whoever stops the run now can bring it up again.
+    """
+
+    disk: str
+    holder: Holder
+
+    @property
+    def line(self) -> str:
+        return shlex.join(self.holder.command)
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return self.holder.command[:1]
+
+    def apply(self, machine: Machine) -> None:
+        # Looked up on the disk itself: what a plan or a journal calls so may be another by now.
+        name = Path(self.disk).name
+        for holder in stack.read(name, mount_table(), swap_devices()):
+            if holder.key != self.holder.key:
+                continue
+            if holder.obstacles:
+                problem = f"is in use by {holder.words}"
+                raise RefusedError(self.disk, (Refusal("held", problem, "start again"),))
+            machine.runner.run(*holder.command, timeout=_TAKING_DOWN)
+
+
+@dataclass(frozen=True)
+class ClaimDisk(Passing):
+    """Open the disk exclusively, now that nothing stands on it: nobody can put anything there."""
+
+    path: str
+
+    @property
+    def line(self) -> str:
+        return "udevadm settle; exec {CLAIMED}< /proc/self/fd/DISK  # O_EXCL"
+
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("udevadm",)
+
+    def apply(self, machine: Machine) -> None:
+        # udev looks at what has just been let go of, and may hold it for that long.
+        disks.settle(machine.runner)
+        machine.held[self.path].claim()
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from paranoid_install import hardware, outside, record
+from paranoid_install import contents, hardware, outside, record
 from paranoid_install.actions.base import Action, Machine, Passing, Plain
 from paranoid_install.errors import InstallError
 from paranoid_install.journal import RUN_JOURNAL, JournalFile, Value
@@ -70,19 +70,39 @@ class WriteFile(Plain):
 
 @dataclass(frozen=True)
 class PatchHardware(Plain):
-    """Patch the hardware-configuration.nix that nixos-generate-config wrote."""
+    """Patch the hardware-configuration.nix that nixos-generate-config wrote.
+
+    `by_uuid` are mount points with their devices: nothing but its UUID means a file system for
+    certain. Asked of the devices themselves: the generator knows what udev has links to.
+    """
 
     path: str
     patch: hardware.Patch
+    by_uuid: tuple[tuple[str, str], ...] = ()
 
     @property
     def line(self) -> str:
         options = " ".join(self.patch.root_options)
-        return f"paranoid-install patch {shlex.quote(self.path)}  # / gets {options}"
+        found = f"; {', '.join(place for place, _ in self.by_uuid)} by UUID" if self.by_uuid else ""
+        return f"paranoid-install patch {shlex.quote(self.path)}  # / gets {options}{found}"
 
-    def apply(self, machine: Machine) -> None:  # noqa: ARG002
+    @property
+    def programs(self) -> tuple[str, ...]:
+        return ("blkid",) if self.by_uuid else ()
+
+    def apply(self, machine: Machine) -> None:
         path = Path(self.path)
-        write(path, hardware.patch(hardware.read(path), self.patch), 0o644)
+        named = tuple((place, _by_uuid(machine, device)) for place, device in self.by_uuid)
+        wanted = replace(self.patch, devices=(*self.patch.devices, *named))
+        write(path, hardware.patch(hardware.read(path), wanted), 0o644)
+
+
+def _by_uuid(machine: Machine, device: str) -> str:
+    node = machine.device(device)
+    uuid = contents.file_system(machine.runner, node).get("UUID", "")
+    if not uuid:
+        raise InstallError(node, "has no UUID any more", "look at it with blkid --probe")
+    return f"/dev/disk/by-uuid/{uuid}"
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,14 @@ class Patch:
 
     `root_options` are the options of `/`; `owned` the mount points that belong to the persistence
     module, each with the directory that it binds there; `labels` the file system label of each
-    mount point, used where the generator took a loop device for a file.
+    mount point, used where the generator took a loop device for a file. `devices` are the names by
+    which mount points must find their device, whatever the generator called it.
     """
 
     root_options: tuple[str, ...]
     owned: tuple[tuple[str, str], ...]
     labels: tuple[tuple[str, str], ...]
+    devices: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -102,9 +104,10 @@ def _edits(entry: Entry, wanted: Patch, source: bytes) -> list[_Edit]:
     owned = dict(wanted.owned).get(entry.mount_point)
     if owned is not None and entry.string("device") == owned and "bind" in _options(entry):
         return [_without(binding, source) for binding in entry.bindings]
-    if entry.mount_point in labels and "loop" in _options(entry):
-        return _by_label(entry, labels[entry.mount_point], source)
-    return []
+    device = dict(wanted.devices).get(entry.mount_point)
+    if device is None and entry.mount_point in labels and "loop" in _options(entry):
+        device = by_label(labels[entry.mount_point])
+    return _found_by(entry, device, source) if device is not None else []
 
 
 def _with_options(entry: Entry, options: tuple[str, ...], source: bytes) -> _Edit:
@@ -126,12 +129,18 @@ def _with_options(entry: Entry, options: tuple[str, ...], source: bytes) -> _Edi
     return _Edit(end, end, space + f"{name} = {wanted};".encode(), made=(made,))
 
 
-def _by_label(entry: Entry, label: str, source: bytes) -> list[_Edit]:
+def by_label(label: str) -> str:
+    """The link to whatever carries this label."""
+    return f"/dev/disk/by-label/{label}"
+
+
+def _found_by(entry: Entry, name: str, source: bytes) -> list[_Edit]:
     device = entry.attributes.get("device")
     if device is None:
         raise HardwareError(f'has no device in fileSystems."{entry.mount_point}"')
-    by_label = nixlang.string(f"/dev/disk/by-label/{label}")
-    edits = [_changed(device, device.child_by_field_name("expression"), by_label)]
+    edits = [_changed(device, device.child_by_field_name("expression"), nixlang.string(name))]
+    if "options" not in entry.attributes or "loop" not in _options(entry):
+        return edits
     kept = [option for option in _options(entry) if option != "loop"]
     options = entry.attributes["options"]
     if kept:

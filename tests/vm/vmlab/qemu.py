@@ -6,6 +6,7 @@ import shlex
 import shutil
 import subprocess
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,12 @@ class Disk:
     """PCI slot: it orders the letters of virtio disks."""
     bad: tuple[str, int] | None = None
     """What fails, "read" or "write", at which sector of 512 bytes."""
+    sector: int = 512
+    """Bytes of a sector; not of a disk on USB."""
+    removable: bool = False
+    """A stick, as far as the guest can tell; on SCSI and USB alone."""
+    late: str = ""
+    """It is plugged in when this is on the serial console; empty: it is there from the start."""
     told_of_errors: bool = False
     """Errors of the image's file are the guest's; else QEMU halts it when the host is full."""
 
@@ -117,7 +124,7 @@ def attend(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         )
         try:
-            errors = _watch(process, logs, seconds, pictures)
+            errors = _watch(process, logs, seconds, pictures, _plugs(machine))
         finally:
             process.kill()
             process.wait()
@@ -127,7 +134,11 @@ def attend(
 
 
 def _watch(
-    process: subprocess.Popen[bytes], logs: Path, seconds: float, pictures: tuple[Picture, ...]
+    process: subprocess.Popen[bytes],
+    logs: Path,
+    seconds: float,
+    pictures: tuple[Picture, ...],
+    plugs: Mapping[str, str],
 ) -> list[dict[str, Any]]:
     """Wait for the machine's end; the errors of its disks."""
     try:
@@ -136,7 +147,7 @@ def _watch(
         problem = (logs / "qemu.log").read_text(errors="replace").strip()
         raise LabError(f"{error}; QEMU says: {problem}") from error
     with connection as qmp:
-        _wait(qmp, logs, seconds, pictures)
+        _wait(qmp, logs, seconds, pictures, plugs)
         errors = [event["data"] for event in qmp.events if event["event"] == "BLOCK_IO_ERROR"]
     code = process.wait(timeout=20)
     if code != 0:
@@ -144,23 +155,32 @@ def _watch(
     return errors
 
 
-def _wait(qmp: Qmp, logs: Path, seconds: float, pictures: tuple[Picture, ...]) -> None:
-    """Until the machine ends; on the way its pictures are taken."""
+def _wait(
+    qmp: Qmp, logs: Path, seconds: float, pictures: tuple[Picture, ...], plugs: Mapping[str, str]
+) -> None:
+    """Until the machine ends; on the way its pictures are taken and its late disks plugged in."""
     deadline = time.monotonic() + seconds
     missing = list(pictures)
+    to_come = dict(plugs)
     left = seconds
     # The console is a file, so its text is looked for anew; without pictures nothing is.
-    while not qmp.wait_for_end(min(_GLANCE_SECONDS, left) if missing else left):
+    while not qmp.wait_for_end(min(_GLANCE_SECONDS, left) if missing or to_come else left):
         said = console(logs)
         for picture in [p for p in missing if p.text in said]:
             qmp.execute("screendump", filename=str(logs / f"{picture.name}.ppm"))
             missing.remove(picture)
+        for text in [text for text in to_come if text in said]:
+            line = f"device_add {to_come.pop(text)}"
+            words: dict[str, Any] = {"command-line": line}
+            problem = qmp.execute("human-monitor-command", **words)
+            if problem:
+                raise LabError(f"{line}: {problem}")
         left = deadline - time.monotonic()
         if left <= 0:
             qmp.execute("screendump", filename=str(logs / "screen.ppm"))
             raise LabError(f"still running after {seconds:.0f} s\n{_console(logs)}")
-    if missing:
-        never = ", ".join(repr(picture.text) for picture in missing)
+    if missing or to_come:
+        never = ", ".join(repr(text) for text in [*(p.text for p in missing), *to_come])
         raise LabError(f"never said {never}\n{_console(logs)}")
 
 
@@ -205,22 +225,38 @@ def arguments(machine: Machine, logs: Path) -> list[str]:
     return result
 
 
+def _plugs(machine: Machine) -> dict[str, str]:
+    """What each late disk is to QEMU, by the text that it comes with."""
+    return {d.late: _device(d, number) for number, d in enumerate(machine.disks) if d.late}
+
+
 def _disk(disk: Disk, number: int) -> list[str]:
     options = [f"if=none,id=disk{number}", *_file(disk)]
     # Nothing of a test has to survive a power cut of the host.
     options += ["cache=unsafe", "readonly=on" if disk.read_only else "discard=unmap"]
     if disk.bad or disk.told_of_errors:
         options += ["werror=report", "rerror=report"]
+    drive = ["-drive", ",".join(options)]
+    if disk.late:
+        return drive
+    return [*drive, "-device", f"{_device(disk, number)},bootindex={number + 1}"]
+
+
+def _device(disk: Disk, number: int) -> str:
     device = {
         "virtio": "virtio-blk-pci",
         "nvme": "nvme",
         "scsi": "scsi-hd,bus=scsi.0",
         "cd": "scsi-cd,bus=scsi.0",
     }[disk.bus]
-    device += f",drive=disk{number},serial={disk.serial},bootindex={number + 1}"
+    device += f",drive=disk{number},serial={disk.serial}"
+    if disk.sector != 512:
+        device += f",logical_block_size={disk.sector},physical_block_size={disk.sector}"
+    if disk.removable:
+        device += ",removable=on"
     if disk.slot is not None:
         device += f",addr={disk.slot:#x}"
-    return ["-drive", ",".join(options), "-device", device]
+    return device
 
 
 def _file(disk: Disk) -> list[str]:

@@ -64,7 +64,7 @@ class Warm:
         machine = replace(
             self.machine,
             disks=(*self.machine.disks, *(replace(disk, bus="scsi") for disk in disks)),
-            job=_padded(_PLUG.format(count=len(disks)) + job),
+            job=_padded(_PLUG.format(count=sum(not disk.late for disk in disks)) + job),
             state=self.state,
         )
         return qemu.run(machine, logs, seconds)
