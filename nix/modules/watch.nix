@@ -130,6 +130,9 @@ in
       }
     ];
 
+    # Who is told of something wants to look: `paranoid-install verify`.
+    environment.systemPackages = lib.optional (cfg.package != null) cfg.package;
+
     systemd.services.paranoid-watch = lib.mkIf (cfg.package != null) {
       description = "Watch for Programs From Outside the Store";
       wantedBy = [ "multi-user.target" ];

@@ -52,7 +52,13 @@ ERRORS = {
 }
 """Lines of the journal at priority `err` or worse, and why they are there."""
 
-FINDINGS: dict[str, tuple[str, str]] = {}
+FINDINGS: dict[str, tuple[str, str]] = {
+    "boot.editor": ("fail", "the default configuration has no password for GRUB's menu"),
+    "kernel.apparmor": ("fail", "the design confines by systemd"),
+    "kernel.lockdown": ("fail", "off by default: it needs signed modules"),
+    "logs.journal": ("fail", "Debian's systemd forwards to syslog by a file of its own"),
+    "mounts.encrypted": ("fail", "the layout has no encryption"),
+}
 """Checks of `verify` that do not pass: their status, and why."""
 
 

@@ -24,15 +24,20 @@ _ENFORCING = ("enforce", "kill")
 _PROCESS = re.compile(r'\(\("([^"]*)"')
 
 
+_FLAGS = {"true": "yes", "false": "no"}
+
+
 def sshd(text: str) -> dict[str, tuple[str, ...]]:
     """`sshd -T`: lower-case keywords with their values, in order.
 
-    Some versions print keywords as sshd_config(5) writes them; sshd itself ignores case.
+    Some versions print keywords as sshd_config(5) writes them; sshd itself ignores case. 10.6 says
+    "false" for TCPKeepAlive no: sshd takes either word for the other (sshd_config(5)).
     """
     found: dict[str, tuple[str, ...]] = {}
     for line in text.splitlines():
         key, _, value = line.partition(" ")
         if key:
+            value = _FLAGS.get(value, value)
             found[key.lower()] = (*found.get(key.lower(), ()), value)
     if "port" not in found:
         raise ValueError("this is not what sshd -T prints")

@@ -21,7 +21,10 @@ from paranoid_install.verify.facts import Sample, Unknown
 from paranoid_install.verify.tree import SearchCutError, Tree, limit
 
 SECONDS = 1.5
-"""Seconds of work that reading the database and hashing may take."""
+"""Seconds of work that reading the database, looking at what runs, and hashing may each take.
+
+A slow machine that spent all on the first would never hash anything.
+"""
 MOST = 512 * 1024**2
 """Bytes that are hashed."""
 _STORE: str = policy.load("layout")["store"]["mountPoint"]
@@ -45,16 +48,15 @@ def sample(tree: Tree, live: bool, seed: int) -> Sample | Unknown:
     if not database.is_file():
         # Opening a pipe would wait for its other end.
         return Unknown(f"{_DATABASE}: not a regular file")
-    over = limit(SECONDS)
-    registered = _registered(database, over)
+    registered = _registered(database, limit(SECONDS))
     chance = random.Random(seed)  # noqa: S311 - a sample, no secret
     store = tree.real(_STORE)
-    first = sorted(_running(over) if live else ())
+    first = sorted(_running(limit(SECONDS)) if live else ())
     own = sorted(_parts(tree) - set(first))
     rest = sorted(registered.keys() - set(first) - set(own))
     for names in (first, own, rest):
         chance.shuffle(names)
-    hashed, size, changed = _hash(store, registered, (*first, *own, *rest), over)
+    hashed, size, changed = _hash(store, registered, (*first, *own, *rest), limit(SECONDS))
     there = [name for name in first if os.path.lexists(store / name)]
     return Sample(
         seed=seed,

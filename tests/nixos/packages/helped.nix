@@ -45,6 +45,7 @@ let
     linux-pam = [ "unix_chkpwd" ];
     e2fsprogs = [ "fsck.ext4" ];
     shadow = [ "login" ];
+    systemd = [ "systemd-tmpfiles" ];
   };
 
   links =

@@ -436,9 +436,10 @@ def test_a_file_of_drop_ins_needs_no_other(disk: Path) -> None:
 
 
 def test_keywords_of_sshd_are_read_in_any_case() -> None:
-    text = "Port 22\nPermitRootLogin without-password\nhostkey /a\nHostKey /b\n"
+    text = "Port 22\nPermitRootLogin without-password\nhostkey /a\nHostKey /b\nTCPKeepAlive false\n"
     assert parse.sshd(text) == {
         "port": ("22",), "permitrootlogin": ("without-password",), "hostkey": ("/a", "/b"),
+        "tcpkeepalive": ("no",),
     }  # fmt: skip
 
 
