@@ -88,9 +88,8 @@ def both(
 
 def of_closure(place: Place, installer: Built, name: str) -> str:
     """A package of the installer's, as a store path."""
-    closure = place.root.run("nix-store", "--query", "--requisites", installer.path).split()
     pattern = re.compile(rf"/nix/store/[a-z0-9]{{32}}-{name}-[0-9][^-]*(-git)?")
-    [found] = [path for path in closure if pattern.fullmatch(path)]
+    [found] = [path for path in place.root.closure(installer.path) if pattern.fullmatch(path)]
     return found
 
 

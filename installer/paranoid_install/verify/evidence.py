@@ -189,12 +189,20 @@ def _tree(it: Known, want: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _unique(it: Known, _wanted: bool) -> Iterator[str]:
+    return _numbered_twice((user.uid, user.name) for user in known(it.machine.users))
+
+
+def _unique_groups(it: Known, _wanted: bool) -> Iterator[str]:
+    return _numbered_twice((group.gid, group.name) for group in known(it.machine.groups))
+
+
+def _numbered_twice(numbered: Iterable[tuple[int, str]]) -> Iterator[str]:
+    """Several sources may name one user or group."""
     names: dict[int, str] = {}
-    for user in known(it.machine.users):
-        # Several sources may name one user.
-        if names.get(user.uid, user.name) != user.name:
-            yield f"{user.name} and {names[user.uid]} have the number {user.uid}"
-        names.setdefault(user.uid, user.name)
+    for number, name in numbered:
+        first = names.setdefault(number, name)
+        if first != name:
+            yield f"{name} and {first} have the number {number}"
 
 
 def _locked(it: Known, names: list[str]) -> Iterator[str]:
@@ -207,14 +215,6 @@ def _methods(it: Known, allowed: list[str]) -> Iterator[str]:
     for user in known(it.machine.users):
         if user.password == "hash" and user.method not in allowed:  # noqa: S105
             yield f"{user.name}: hashed by {user.method}"
-
-
-def _unique_groups(it: Known, _wanted: bool) -> Iterator[str]:
-    names: dict[int, str] = {}
-    for group in known(it.machine.groups):
-        if names.get(group.gid, group.name) != group.name:
-            yield f"{group.name} and {names[group.gid]} have the number {group.gid}"
-        names.setdefault(group.gid, group.name)
 
 
 def _groups_exist(it: Known, _wanted: bool) -> Iterator[str]:

@@ -167,7 +167,8 @@ def _masks(entry: MountEntry) -> bool:
 def _boot_is_closed(machine: Machine) -> Result:
     boot = effective(machine).get(_LAYOUT["boot"]["mountPoint"])
     if boot is None:
-        return not_applicable("the boot file system is not mounted")
+        # The boot goes on without it, and a new generation would be written into the memory.
+        return unless([f"{_LAYOUT['boot']['mountPoint']}: not mounted"])
     if boot.fs_type != _LAYOUT["boot"]["uefi"]["fsType"]:
         return not_applicable("its files have owners and modes of their own")
     missing = [o for o in _LAYOUT["boot"]["uefi"]["options"] if o not in boot.super_options]

@@ -77,7 +77,7 @@ def build(place: Place, attribute: str, logs: Path) -> Built:
         log=logs / f"build-{attribute}.log",
     ).split()  # fmt: skip
     path = place.root.run("readlink", "-f", path).strip()
-    closure = place.root.run("nix-store", "--query", "--requisites", path).split()
+    closure = place.root.closure(path)
     sizes = place.root.run("nix-store", "--query", "--size", *closure).split()
     return Built(
         path=path,

@@ -59,7 +59,6 @@ def mounts(place: Place, installer: Built, work: Path) -> tuple[str, ...]:
 
 
 def _grub(place: Place, installer: Built) -> Path:
-    closure = place.root.run("nix-store", "--query", "--requisites", installer.path).split()
-    folders = [place.root.store(path) for path in closure]
+    folders = [place.root.store(path) for path in place.root.closure(installer.path)]
     [found] = [path for path in folders if (path / "lib/grub/i386-pc/modinfo.sh").exists()]
     return found

@@ -57,6 +57,10 @@ class Root:
             raise LabError(f"{' '.join(map(str, argv))}: {result.stderr.strip()[-4000:]}")
         return result.stdout
 
+    def closure(self, path: str) -> list[str]:
+        """A store path and all that it refers to."""
+        return self.run("nix-store", "--query", "--requisites", path).split()
+
     def store(self, path: str) -> Path:
         """Where a store path lies outside."""
         return self.nix / path.removeprefix("/nix/")

@@ -182,6 +182,11 @@ def test_each_check_has_a_loosening() -> None:
     assert len(BY_ID) == len(CHECKS)
 
 
+def test_a_boot_file_system_that_is_not_there_is_a_finding() -> None:
+    """The boot goes on without it: nobody else would say so."""
+    assert ask(BY_ID["mounts.boot"], without("/boot")(paranoid())).status is Status.FAIL
+
+
 @pytest.mark.parametrize("name", LOOSENINGS)
 def test_a_loosened_fact_turns_its_own_check_red(name: str) -> None:
     loosened = LOOSENINGS[name](paranoid())
